@@ -1,0 +1,84 @@
+# make help lists the targets. REQUIRE_ALL=1 turns whatever a run would leave out into a failure.
+
+SHELL       := bash
+GO          ?= go
+PKG         ?= ./...
+FUZZTIME    ?= 30s
+TESTFLAGS   ?=
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+# The linter is built from source at this version, so that every machine judges by the same rules.
+LINT_VERSION  := 2.15.0
+GOLANGCI_LINT ?= bin/golangci-lint
+
+HAVE_ALERTMANAGER := command -v prometheus-alertmanager >/dev/null && test -f /usr/share/prometheus/alertmanager/default.tmpl
+HAVE_PROMTOOL     := command -v promtool >/dev/null
+# Compiling a file that includes a header, because gcc without libc's headers is found and then fails.
+HAVE_CC           := printf '\#include <stdlib.h>\nint main(void){return 0;}\n' | $$($(GO) env CC) -x c -o /dev/null - 2>/dev/null
+
+.DEFAULT_GOAL := build
+.PHONY: build test setup vet lint fmt tidy-check linter demo fuzz clean help
+
+build: ## build bin/remediator, static and stripped
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/remediator ./cmd/remediator
+
+test: setup vet ## set up what the tests need, vet, and run them with the race detector (PKG=, TESTFLAGS=)
+	@if $(HAVE_CC); then \
+	  set -x; CGO_ENABLED=1 $(GO) test -race -shuffle=on $(TESTFLAGS) $(PKG); \
+	else \
+	  set -x; CGO_ENABLED=0 $(GO) test -shuffle=on $(TESTFLAGS) $(PKG); \
+	fi
+
+setup: ## install the Debian packages the tests need (as root), or say what is left out
+	@missing=(); \
+	$(HAVE_ALERTMANAGER) || missing+=(prometheus-alertmanager); \
+	$(HAVE_PROMTOOL) || missing+=(prometheus); \
+	{ $(HAVE_CC); } || missing+=(gcc libc6-dev); \
+	if (( $${#missing[@]} )) && (( EUID == 0 )) && command -v apt-get >/dev/null; then \
+	  echo "setup: installing $${missing[*]}"; \
+	  apt-get update -qq || true; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}" || true; \
+	fi; \
+	left=(); \
+	{ $(HAVE_ALERTMANAGER); } || left+=("the tests against a real Alertmanager (Debian package prometheus-alertmanager)"); \
+	$(HAVE_PROMTOOL) || left+=("promtool's judgement of metrics and alerts (Debian package prometheus)"); \
+	{ $(HAVE_CC); } || left+=("the race detector (Debian packages gcc and libc6-dev)"); \
+	for what in "$${left[@]}"; do echo "setup: left out: $$what"; done; \
+	if (( $${#left[@]} )) && [[ -n "$${REQUIRE_ALL:-}" ]]; then echo "setup: REQUIRE_ALL is set, so this is a failure" >&2; exit 1; fi
+
+vet: ## go vet, the crash marks included
+	$(GO) vet $(PKG)
+	$(GO) vet -tags failpoints ./internal/failpoint
+
+lint: fmt vet tidy-check linter ## formatting, go vet, the module files, golangci-lint
+	$(GOLANGCI_LINT) run ./...
+
+fmt: ## fail on files that gofmt would change
+	@unformatted=$$(gofmt -l .) || exit 1; \
+	if [[ -n "$$unformatted" ]]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+
+tidy-check: ## fail when go.mod or go.sum are not tidy, or a module is not what go.sum says
+	$(GO) mod verify
+	$(GO) mod tidy -diff
+
+linter:
+	@has() { [[ "$$($(GOLANGCI_LINT) version --short 2>/dev/null)" == "$(LINT_VERSION)" ]]; }; \
+	if has; then exit 0; fi; \
+	if [[ "$(GOLANGCI_LINT)" != bin/golangci-lint ]]; then echo "lint: $(GOLANGCI_LINT) is not version $(LINT_VERSION)" >&2; exit 1; fi; \
+	echo "lint: installing golangci-lint $(LINT_VERSION) into bin"; \
+	GOBIN="$(CURDIR)/bin" $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(LINT_VERSION)
+
+demo: ## play the story on the terminal
+	$(GO) run ./cmd/remediator demo
+
+fuzz: ## run every fuzz target for FUZZTIME (30s)
+	@set -e; grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | while IFS=: read -r file func; do \
+	  name=$${func#func }; echo "fuzz: $$name in $$(dirname "$$file")"; \
+	  $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
+	done
+
+clean: ## remove what was built
+	rm -rf bin coverage.out
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

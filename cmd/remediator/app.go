@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/mixillo/remediator/internal/connect"
+	"github.com/mixillo/remediator/internal/notify"
+	"github.com/mixillo/remediator/internal/remediation"
+	"github.com/mixillo/remediator/internal/rules"
+	"github.com/mixillo/remediator/internal/store"
+)
+
+// appConfig is what the parts of a server are made from.
+type appConfig struct {
+	Rules   string // path of the rules file
+	Options rules.Options
+	DSN     string
+	Lease   time.Duration
+	Log     *slog.Logger
+}
+
+// app is a server without its listeners: store, engine, notifier and the rules in force.
+type app struct {
+	config   appConfig
+	registry *prometheus.Registry
+	store    *store.Store
+	book     *book
+	engine   *remediation.Engine
+	notifier *notify.Notifier
+	metrics  *remediation.Metrics
+	open     atomic.Pointer[connect.Set]
+}
+
+// newApp loads the rules, refuses sources that could not protect anything, and opens the database.
+func newApp(ctx context.Context, c appConfig) (*app, error) {
+	set, err := loadRules(c.Rules, c.Options)
+	if err != nil {
+		return nil, err
+	}
+	if err := validateSources(set); err != nil {
+		return nil, err
+	}
+	a := &app{config: c, registry: newRegistry()}
+	owner := uuid.NewString()
+	a.store, err = store.Open(ctx, store.Config{DSN: c.DSN, Registerer: a.registry, Log: c.Log, Owner: owner, Lease: c.Lease})
+	if err != nil {
+		return nil, fmt.Errorf("opening the database: %w", err)
+	}
+	if err := a.wire(ctx, set, owner); err != nil {
+		return nil, errors.Join(err, a.store.Close())
+	}
+	return a, nil
+}
+
+func (a *app) wire(ctx context.Context, set *rules.Set, owner string) error {
+	if err := a.connect(ctx, set); err != nil {
+		return err
+	}
+	a.book = newBook(a.store, a.config.Options)
+	if err := a.book.use(ctx, set); err != nil {
+		return err
+	}
+	a.metrics = remediation.NewMetrics(a.registry)
+	a.metrics.Init(set)
+	a.registry.MustRegister(remediation.NewGauges(a.store, a.book))
+	a.engine = remediation.New(remediation.Config{
+		Rules: a.book, Intake: a.store, Runs: a.store, Connections: a.connections, Metrics: a.metrics, Log: a.config.Log,
+		Systems: remediation.NewSystems(a.metrics, a.config.Options.Speed),
+		Owner:   owner, Lease: a.config.Lease, Speed: a.config.Options.Speed, Now: time.Now, NewID: newID,
+	})
+	a.notifier = notify.New(notify.Config{
+		Outbox: a.store, Connections: a.connections, Log: a.config.Log, Registerer: a.registry, Speed: a.config.Options.Speed,
+	})
+	return nil
+}
+
+func (a *app) connections() connect.Set { return *a.open.Load() }
+
+func (a *app) connect(ctx context.Context, set *rules.Set) error {
+	open, err := connect.OpenAll(ctx, set.Connections)
+	if err != nil {
+		return err
+	}
+	a.open.Store(&open)
+	return nil
+}
+
+// reload puts the rules file in force again. A bad file changes nothing. Clients of the former rules stay open: calls may be under way.
+func (a *app) reload(ctx context.Context) error {
+	set, err := loadRules(a.config.Rules, a.config.Options)
+	if err != nil {
+		return fmt.Errorf("the rules in force stay: %w", err)
+	}
+	if err := validateSources(set); err != nil {
+		return fmt.Errorf("the rules in force stay: %w", err)
+	}
+	if err := a.connect(ctx, set); err != nil {
+		return fmt.Errorf("the rules in force stay: %w", err)
+	}
+	a.metrics.Init(set)
+	if err := a.book.use(ctx, set); err != nil {
+		return err
+	}
+	a.config.Log.Info("rules reloaded", "file", a.config.Rules, "hash", set.Hash, "rules", len(set.Rules))
+	return nil
+}
+
+// close ends the visits under way within the time, then the store.
+func (a *app) close(within time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	return errors.Join(a.store.Stop(ctx), a.store.Close(), a.connections().Close())
+}
+
+// worker is what the queue calls: the engine for runs and events, the notifier for messages.
+type worker struct {
+	*remediation.Engine
+	*notify.Notifier
+}
+
+func (a *app) start(ctx context.Context) error {
+	return a.store.Start(ctx, worker{Engine: a.engine, Notifier: a.notifier})
+}
+
+func validateSources(set *rules.Set) error {
+	var all []error
+	for _, name := range slices.Sorted(maps.Keys(set.Sources)) {
+		if err := set.Sources[name].Validate(); err != nil {
+			all = append(all, fmt.Errorf("source %s: %w", name, err))
+		}
+	}
+	return errors.Join(all...)
+}
+
+func newRegistry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "remediator_build_info", Help: "Always 1; the labels tell the build.",
+	}, []string{"version", "goversion"})
+	build.WithLabelValues(version, runtime.Version()).Set(1)
+	r.MustRegister(build)
+	return r
+}
+
+// newID makes ids that sort by the time they were made.
+func newID() string { return uuid.Must(uuid.NewV7()).String() }
+
+func newLogger(level, format string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, usageError{fmt.Errorf("--log.level: %w", err)}
+	}
+	options := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "json":
+		return slog.New(slog.NewJSONHandler(os.Stderr, options)), nil
+	case "text":
+		return slog.New(slog.NewTextHandler(os.Stderr, options)), nil
+	default:
+		return nil, usageError{fmt.Errorf("--log.format: %q is neither text nor json", format)}
+	}
+}

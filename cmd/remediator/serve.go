@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mixillo/remediator/internal/connect"
+	"github.com/mixillo/remediator/internal/http"
+	"github.com/mixillo/remediator/internal/rules"
+)
+
+const (
+	defaultDB    = "sqlite:remediator.db"
+	drainTimeout = 20 * time.Second
+)
+
+// serveOptions are the flags of serve; everything else is in the rules file.
+type serveOptions struct {
+	rules, db, listen string
+	socket, tokenFile string
+	level, format     string
+	lease             time.Duration
+	speed             float64
+}
+
+func newServe() *cobra.Command {
+	var o serveOptions
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Receive webhooks and act on them",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return serve(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.rules, "rules", defaultRules, "rules file")
+	f.StringVar(&o.db, "db", defaultDB, "database: sqlite:PATH")
+	f.StringVar(&o.listen, "web.listen-address", ":8080", "address for webhooks, health and metrics")
+	f.StringVar(&o.socket, "socket", "", "unix socket of the verbs; beside the database by default")
+	f.StringVar(&o.tokenFile, "web.token-file", "", "file with the bearer token that opens the API over TCP; without it the API answers on the socket alone")
+	f.StringVar(&o.level, "log.level", "info", "debug, info, warn or error")
+	f.StringVar(&o.format, "log.format", "json", "json or text")
+	f.DurationVar(&o.lease, "lease", 15*time.Second, "how long a run stays claimed without a sign of life")
+	f.Float64Var(&o.speed, "speed", 1, "how much faster than real the outside world runs; for stand-ins such as `remediator sandbox`")
+	return cmd
+}
+
+func serve(ctx context.Context, o serveOptions) error {
+	log, err := newLogger(o.level, o.format)
+	if err != nil {
+		return err
+	}
+	a, err := newApp(ctx, appConfig{Rules: o.rules, Options: rules.Options{Speed: o.speed}, DSN: o.db, Lease: o.lease, Log: log})
+	if err != nil {
+		return err
+	}
+	listeners, err := listen(ctx, o.listen, socketPath(o))
+	if err != nil {
+		return errors.Join(err, a.close(drainTimeout))
+	}
+	if err := a.start(ctx); err != nil {
+		return errors.Join(err, a.close(drainTimeout))
+	}
+	log.Info("remediator is up", "version", version, "address", listeners[0].Addr().String(), "socket", socketPath(o),
+		"rules", len(a.book.Current().Rules), "hash", a.book.Current().Hash)
+	server := http.New(a.edge(connect.Secret{File: o.tokenFile}))
+	return errors.Join(a.serveUntil(ctx, server, listeners), shutdown(server), a.close(drainTimeout))
+}
+
+// edge is the configuration of the server's HTTP side.
+func (a *app) edge(token connect.Secret) http.Config {
+	api := &api{app: a}
+	return http.Config{
+		Intake: a.engine, Reader: api, Control: api, Ready: a.store.Err, Reload: a.reload,
+		Gatherer: a.registry, Registerer: a.registry, Log: a.config.Log, Version: version, Token: token,
+	}
+}
+
+// serveUntil serves until the context ends or a part cannot go on: a store whose end of writing is unknown exits for a clean restart.
+func (a *app) serveUntil(ctx context.Context, server *http.Server, listeners []net.Listener) error {
+	failed := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { failed <- server.Serve(l) }()
+	}
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			a.config.Log.Info("stopping: no new deliveries, visits under way are finished")
+			return nil
+		case err := <-failed:
+			return fmt.Errorf("serving: %w", err)
+		case err := <-a.store.Broken():
+			return fmt.Errorf("the store cannot go on: %w", err)
+		case <-hup:
+			if err := a.reload(ctx); err != nil {
+				a.config.Log.Error("reload", "error", err)
+			}
+		}
+	}
+}
+
+func shutdown(server *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	return server.Shutdown(ctx)
+}
+
+func listen(ctx context.Context, address, socket string) ([]net.Listener, error) {
+	tcp, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listening for webhooks: %w", err)
+	}
+	unix, err := http.ListenSocket(ctx, socket)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("listening on the socket: %w", err), tcp.Close())
+	}
+	return []net.Listener{tcp, unix}, nil
+}
+
+// socketPath is beside the database unless the flag says otherwise.
+func socketPath(o serveOptions) string {
+	if o.socket != "" {
+		return o.socket
+	}
+	return strings.TrimPrefix(o.db, "sqlite:") + ".sock"
+}

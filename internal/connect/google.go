@@ -1,0 +1,177 @@
+package connect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"cloud.google.com/go/logging"
+	"cloud.google.com/go/logging/logadmin"
+	monitoring "cloud.google.com/go/monitoring/apiv3/v2"
+	run "cloud.google.com/go/run/apiv2"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+// GoogleConfig is the connection `google_cloud`. Credentials are Application Default Credentials.
+type GoogleConfig struct {
+	// Project is the id of the Google Cloud project.
+	Project string `yaml:"project" rules:"required"`
+	// Region is the Cloud Run region, such as europe-west1.
+	Region string `yaml:"region" rules:"required"`
+	// Endpoint is the host:port of a stand-in for all three APIs; empty means Google.
+	Endpoint string `yaml:"endpoint"`
+	// Insecure speaks plaintext gRPC without credentials. It needs an endpoint.
+	Insecure bool `yaml:"insecure"`
+	// RunEndpoint overrides Endpoint for the Cloud Run Admin API.
+	RunEndpoint string `yaml:"run_endpoint"`
+	// MonitoringEndpoint overrides Endpoint for Cloud Monitoring.
+	MonitoringEndpoint string `yaml:"monitoring_endpoint"`
+	// LoggingEndpoint overrides Endpoint for Cloud Logging.
+	LoggingEndpoint string `yaml:"logging_endpoint"`
+}
+
+func init() {
+	Register(ConnectionKind{
+		Name: "google_cloud",
+		Doc:  "A project on Google Cloud: Cloud Run, Cloud Monitoring and Cloud Logging.",
+		New:  func() Config { return &GoogleConfig{} },
+	})
+}
+
+// Open implements Config.
+func (c *GoogleConfig) Open(ctx context.Context) (io.Closer, error) { return NewGoogle(ctx, *c) }
+
+// Google gives the clients of one project. They are made at the first use, so that missing credentials are said by the call that
+// needs them, and looked up again by the next. Safe for concurrent use.
+type Google struct {
+	Project string
+	Region  string
+
+	services  lazy[*run.ServicesClient]
+	revisions lazy[*run.RevisionsClient]
+	metrics   lazy[*monitoring.MetricClient]
+	logs      lazy[*logadmin.Client]
+}
+
+// NewGoogle checks the configuration. It looks up no credentials and calls nothing.
+func NewGoogle(_ context.Context, c GoogleConfig) (*Google, error) {
+	if c.Project == "" || c.Region == "" {
+		return nil, errors.New("google_cloud: project and region must be set")
+	}
+	g := &Google{Project: c.Project, Region: c.Region}
+	runOpts, err := c.options("Cloud Run", c.RunEndpoint)
+	if err != nil {
+		return nil, err
+	}
+	metricOpts, err := c.options("Cloud Monitoring", c.MonitoringEndpoint)
+	if err != nil {
+		return nil, err
+	}
+	logOpts, err := c.options("Cloud Logging", c.LoggingEndpoint)
+	if err != nil {
+		return nil, err
+	}
+	// The client's own default is the admin scope; reading is all that is asked of it.
+	logOpts = append(logOpts, option.WithScopes(logging.ReadScope))
+	g.services.dial = func(ctx context.Context) (*run.ServicesClient, error) { return run.NewServicesClient(ctx, runOpts...) }
+	g.revisions.dial = func(ctx context.Context) (*run.RevisionsClient, error) {
+		return run.NewRevisionsClient(ctx, runOpts...)
+	}
+	g.metrics.dial = func(ctx context.Context) (*monitoring.MetricClient, error) {
+		return monitoring.NewMetricClient(ctx, metricOpts...)
+	}
+	g.logs.dial = func(ctx context.Context) (*logadmin.Client, error) {
+		return logadmin.NewClient(ctx, c.Project, logOpts...)
+	}
+	return g, nil
+}
+
+func (c GoogleConfig) options(api, override string) ([]option.ClientOption, error) {
+	endpoint := c.Endpoint
+	if override != "" {
+		endpoint = override
+	}
+	switch {
+	case endpoint == "" && c.Insecure:
+		return nil, fmt.Errorf("google_cloud: insecure: true needs an endpoint for %s", api)
+	case endpoint == "":
+		return nil, nil
+	case !c.Insecure:
+		return []option.ClientOption{option.WithEndpoint(endpoint)}, nil
+	}
+	return []option.ClientOption{
+		option.WithEndpoint(endpoint),
+		option.WithoutAuthentication(),
+		option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),
+		option.WithGRPCDialOption(grpc.WithNoProxy()),
+	}, nil
+}
+
+// Services gives the client of Cloud Run services. It does not call out, but an error says why credentials could not be had.
+func (g *Google) Services(ctx context.Context) (*run.ServicesClient, error) {
+	return g.services.get(ctx, "Cloud Run")
+}
+
+// Revisions gives the client of Cloud Run revisions; errors as for Services.
+func (g *Google) Revisions(ctx context.Context) (*run.RevisionsClient, error) {
+	return g.revisions.get(ctx, "Cloud Run")
+}
+
+// Metrics gives the client of Cloud Monitoring; errors as for Services.
+func (g *Google) Metrics(ctx context.Context) (*monitoring.MetricClient, error) {
+	return g.metrics.get(ctx, "Cloud Monitoring")
+}
+
+// Logs gives the read-only client of Cloud Logging; errors as for Services.
+func (g *Google) Logs(ctx context.Context) (*logadmin.Client, error) {
+	return g.logs.get(ctx, "Cloud Logging")
+}
+
+// Close closes the clients that were made. Later uses make new ones.
+func (g *Google) Close() error {
+	return errors.Join(g.services.close(), g.revisions.close(), g.metrics.close(), g.logs.close())
+}
+
+// lazy makes a client at its first use and keeps it; a failure is not kept.
+type lazy[C interface {
+	comparable
+	io.Closer
+}] struct {
+	dial func(context.Context) (C, error)
+
+	mu     sync.Mutex
+	client C
+}
+
+func (l *lazy[C]) get(ctx context.Context, api string) (C, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var none C
+	if l.client != none {
+		return l.client, nil
+	}
+	// The client outlives the call that happens to need it first.
+	client, err := l.dial(context.WithoutCancel(ctx))
+	if err != nil {
+		return none, &CallError{System: "google_cloud", Doing: "making the client of " + api, Err: fmt.Errorf(
+			"no usable Google credentials (run as a service account, or set GOOGLE_APPLICATION_CREDENTIALS): %w", err)}
+	}
+	l.client = client
+	return client, nil
+}
+
+func (l *lazy[C]) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var none C
+	if l.client == none {
+		return nil
+	}
+	client := l.client
+	l.client = none
+	return client.Close()
+}

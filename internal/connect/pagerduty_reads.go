@@ -1,0 +1,255 @@
+package connect
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/PagerDuty/go-pagerduty"
+)
+
+// Statuses of an incident.
+const (
+	StatusTriggered    = "triggered"
+	StatusAcknowledged = "acknowledged"
+	StatusResolved     = "resolved"
+)
+
+const (
+	alertsPage = 25
+	// maxAlerts is as many as PagerDuty keeps on an incident.
+	maxAlerts = 1000
+)
+
+// User is a PagerDuty user.
+type User struct{ ID, Email string }
+
+// Incident is a PagerDuty incident as it was read.
+type Incident struct {
+	ID                 string
+	Number             uint
+	Status             string // StatusTriggered, StatusAcknowledged or StatusResolved
+	Title              string
+	URL                string // of its page
+	Key                string // "" for an incident with several alerts
+	CreatedAt          time.Time
+	ServiceID          string
+	EscalationPolicyID string
+}
+
+// IncidentAlert is one alert of an incident.
+type IncidentAlert struct {
+	ID        string
+	AlertKey  string // the dedup key of its events
+	Status    string // StatusTriggered or StatusResolved
+	Severity  string
+	Summary   string
+	CreatedAt time.Time
+	Details   map[string]any // the sender's custom details; a sender's plain text is kept under "details"
+}
+
+// Note is a note on an incident.
+type Note struct {
+	ID        string
+	Content   string
+	User      string // id of the author
+	CreatedAt time.Time
+}
+
+// Me tells who our token or, with an account key, which has no user, our From address is.
+func (p *PagerDuty) Me(ctx context.Context) (User, error) {
+	var user *pagerduty.User
+	err := p.do(ctx, call{doing: "asking who we are"}, func(ctx context.Context, api *pagerduty.Client) (err error) {
+		user, err = api.GetCurrentUserWithContext(ctx, pagerduty.GetCurrentUserOptions{})
+		return err
+	})
+	if err == nil {
+		return User{ID: user.ID, Email: user.Email}, nil
+	}
+	if p.cfg.From == "" || !IsPermanent(err) {
+		return User{}, err
+	}
+	return p.userByEmail(ctx, p.cfg.From)
+}
+
+func (p *PagerDuty) userByEmail(ctx context.Context, email string) (User, error) {
+	const doing = "looking up the user of the From address"
+	var users *pagerduty.ListUsersResponse
+	err := p.do(ctx, call{doing: doing}, func(ctx context.Context, api *pagerduty.Client) (err error) {
+		users, err = api.ListUsersWithContext(ctx, pagerduty.ListUsersOptions{Query: email, Limit: 100})
+		return err
+	})
+	if err != nil {
+		return User{}, err
+	}
+	for _, u := range users.Users {
+		if strings.EqualFold(u.Email, email) {
+			return User{ID: u.ID, Email: u.Email}, nil
+		}
+	}
+	return User{}, refused(systemPagerDuty, doing, "no user has the address %s", email)
+}
+
+// FindOpen finds the newest triggered or acknowledged incident by the dedup key of its events, which incidents with several alerts
+// have no more, but their alerts do.
+func (p *PagerDuty) FindOpen(ctx context.Context, incidentKey string) (Incident, bool, error) {
+	const doing = "looking for an open incident"
+	if incidentKey == "" {
+		return Incident{}, false, refused(systemPagerDuty, doing, "the incident key is empty")
+	}
+	options := pagerduty.ListIncidentsOptions{
+		IncidentKey: incidentKey,
+		Statuses:    []string{StatusTriggered, StatusAcknowledged},
+		DateRange:   "all", // by default PagerDuty leaves out incidents opened before the last month
+		SortBy:      "created_at:desc",
+		Limit:       25,
+	}
+	var list *pagerduty.ListIncidentsResponse
+	err := p.do(ctx, call{doing: doing}, func(ctx context.Context, api *pagerduty.Client) (err error) {
+		list, err = api.ListIncidentsWithContext(ctx, options)
+		return err
+	})
+	if err != nil {
+		return Incident{}, false, err
+	}
+	newest, found := newestOpen(list.Incidents)
+	return newest, found, nil
+}
+
+func newestOpen(all []pagerduty.Incident) (Incident, bool) {
+	var (
+		newest Incident
+		found  bool
+	)
+	for i := range all {
+		in := incidentOf(&all[i])
+		open := in.Status == StatusTriggered || in.Status == StatusAcknowledged
+		if open && (!found || in.CreatedAt.After(newest.CreatedAt)) {
+			newest, found = in, true
+		}
+	}
+	return newest, found
+}
+
+// Incident reads one incident.
+func (p *PagerDuty) Incident(ctx context.Context, id string) (Incident, error) {
+	in, err := p.read(ctx, "reading incident "+id, id)
+	if err != nil {
+		return Incident{}, err
+	}
+	return incidentOf(in), nil
+}
+
+func (p *PagerDuty) read(ctx context.Context, doing, id string) (*pagerduty.Incident, error) {
+	if err := checkID("reading an incident", id); err != nil {
+		return nil, err
+	}
+	var in *pagerduty.Incident
+	err := p.do(ctx, call{doing: doing}, func(ctx context.Context, api *pagerduty.Client) (err error) {
+		in, err = api.GetIncidentWithContext(ctx, id)
+		return err
+	})
+	return in, err
+}
+
+// Alerts reads all alerts of an incident, resolved ones too. A list that could not be read whole is an error.
+func (p *PagerDuty) Alerts(ctx context.Context, id string) ([]IncidentAlert, error) {
+	if err := checkID("reading the alerts of an incident", id); err != nil {
+		return nil, err
+	}
+	doing := "reading the alerts of incident " + id
+	var alerts []IncidentAlert
+	for offset := uint(0); offset < maxAlerts; {
+		page, err := p.alertsPage(ctx, doing, id, offset)
+		if err != nil {
+			return nil, err
+		}
+		for i := range page.Alerts {
+			alerts = append(alerts, alertOf(&page.Alerts[i]))
+		}
+		if !page.More {
+			return alerts, nil
+		}
+		offset += cmp.Or(page.Limit, alertsPage)
+	}
+	return nil, &CallError{System: systemPagerDuty, Doing: doing, Err: fmt.Errorf("there are more than %d", maxAlerts)}
+}
+
+func (p *PagerDuty) alertsPage(ctx context.Context, doing, id string, offset uint) (*pagerduty.ListAlertsResponse, error) {
+	options := pagerduty.ListIncidentAlertsOptions{Limit: alertsPage, Offset: offset}
+	var page *pagerduty.ListAlertsResponse
+	err := p.do(ctx, call{doing: doing}, func(ctx context.Context, api *pagerduty.Client) (err error) {
+		page, err = api.ListIncidentAlertsWithContext(ctx, id, options)
+		return err
+	})
+	return page, err
+}
+
+// Notes reads the notes of an incident, so that one of ours can be found by what it holds.
+func (p *PagerDuty) Notes(ctx context.Context, id string) ([]Note, error) {
+	if err := checkID("reading the notes of an incident", id); err != nil {
+		return nil, err
+	}
+	var list []pagerduty.IncidentNote
+	err := p.do(ctx, call{doing: "reading the notes of incident " + id}, func(ctx context.Context, api *pagerduty.Client) (err error) {
+		list, err = api.ListIncidentNotesWithContext(ctx, id)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	notes := make([]Note, 0, len(list))
+	for _, n := range list {
+		notes = append(notes, Note{ID: n.ID, Content: n.Content, User: n.User.ID, CreatedAt: timeOf(n.CreatedAt)})
+	}
+	return notes, nil
+}
+
+func incidentOf(in *pagerduty.Incident) Incident {
+	return Incident{
+		ID:                 in.ID,
+		Number:             in.IncidentNumber,
+		Status:             in.Status,
+		Title:              in.Title,
+		URL:                in.HTMLURL,
+		Key:                in.IncidentKey,
+		CreatedAt:          timeOf(in.CreatedAt),
+		ServiceID:          in.Service.ID,
+		EscalationPolicyID: in.EscalationPolicy.ID,
+	}
+}
+
+func alertOf(a *pagerduty.IncidentAlert) IncidentAlert {
+	return IncidentAlert{
+		ID:        a.ID,
+		AlertKey:  a.AlertKey,
+		Status:    a.Status,
+		Severity:  a.Severity,
+		Summary:   a.Summary,
+		CreatedAt: timeOf(a.CreatedAt),
+		Details:   detailsOf(a.Body["details"]),
+	}
+}
+
+// detailsOf: PagerDuty's details are "an arbitrary JSON object or string".
+func detailsOf(v any) map[string]any {
+	switch d := v.(type) {
+	case nil:
+		return nil
+	case map[string]any:
+		return d
+	default:
+		return map[string]any{"details": d}
+	}
+}
+
+// timeOf reads PagerDuty's times; one that cannot be read is zero.
+func timeOf(s string) time.Time {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}

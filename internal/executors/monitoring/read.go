@@ -1,0 +1,236 @@
+package monitoring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"cloud.google.com/go/monitoring/apiv3/v2/monitoringpb"
+	"google.golang.org/api/iterator"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/mixillo/remediator/internal/connect"
+)
+
+// readTimeout bounds one question with all its pages.
+const readTimeout = 20 * time.Second
+
+// The types of Cloud Run's metrics.
+const (
+	countType    = "run.googleapis.com/request_count"
+	latencyType  = "run.googleapis.com/request_latencies"
+	instanceType = "run.googleapis.com/container/instance_count"
+)
+
+const (
+	revisionField = "resource.labels.revision_name"
+	classField    = "metric.labels.response_code_class"
+)
+
+// reader asks about one service.
+type reader struct {
+	google                   *connect.Google
+	project, region, service string
+	revision                 string // "" is all
+	grouped                  bool   // values by revision too
+}
+
+// question is what differs between the questions.
+type question struct {
+	metric  string
+	aligner monitoringpb.Aggregation_Aligner
+	reducer monitoringpb.Aggregation_Reducer
+	groupBy []string
+	period  time.Duration
+}
+
+func (r *reader) filter(metric string) string {
+	f := fmt.Sprintf(`metric.type = %q AND resource.type = "cloud_run_revision" AND resource.labels.service_name = %q AND resource.labels.location = %q`,
+		metric, r.service, r.region)
+	if r.revision != "" {
+		f += fmt.Sprintf(` AND %s = %q`, revisionField, r.revision)
+	}
+	return f
+}
+
+func (r *reader) ask(ctx context.Context, w span, q question, each func(*monitoringpb.TimeSeries)) error {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	metrics, err := r.google.Metrics(ctx)
+	if err != nil {
+		return err
+	}
+	it := metrics.ListTimeSeries(ctx, &monitoringpb.ListTimeSeriesRequest{
+		Name:     "projects/" + r.project,
+		Filter:   r.filter(q.metric),
+		Interval: &monitoringpb.TimeInterval{StartTime: timestamppb.New(w.From), EndTime: timestamppb.New(w.To)},
+		Aggregation: &monitoringpb.Aggregation{
+			AlignmentPeriod: durationpb.New(q.period), PerSeriesAligner: q.aligner, CrossSeriesReducer: q.reducer, GroupByFields: q.groupBy,
+		},
+		View: monitoringpb.ListTimeSeriesRequest_FULL,
+	})
+	for {
+		series, err := it.Next()
+		if errors.Is(err, iterator.Done) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading %s of %s: %w", strings.TrimPrefix(q.metric, "run.googleapis.com/"), r.service, err)
+		}
+		each(series)
+	}
+}
+
+// counted is what the window holds, minute by minute.
+type counted struct {
+	requests map[string]int64 // by revision
+	minutes  map[time.Time]bool
+	newest   time.Time
+}
+
+func (c counted) total() (n int64) {
+	for _, v := range c.requests {
+		n += v
+	}
+	return n
+}
+
+// counts tells on how many requests, and on how fresh ones, any value rests.
+func (r *reader) counts(ctx context.Context, w span, period time.Duration) (counted, error) {
+	c := counted{requests: map[string]int64{}, minutes: map[time.Time]bool{}}
+	err := r.ask(ctx, w, question{
+		metric: countType, aligner: monitoringpb.Aggregation_ALIGN_DELTA, reducer: monitoringpb.Aggregation_REDUCE_SUM,
+		groupBy: []string{revisionField}, period: period,
+	}, func(s *monitoringpb.TimeSeries) {
+		for _, p := range s.GetPoints() {
+			end := p.GetInterval().GetEndTime().AsTime()
+			c.requests[s.GetResource().GetLabels()["revision_name"]] += int64(number(p))
+			c.minutes[end] = true
+			if end.After(c.newest) {
+				c.newest = end
+			}
+		}
+	})
+	return c, err
+}
+
+func number(p *monitoringpb.Point) float64 {
+	return float64(p.GetValue().GetInt64Value()) + p.GetValue().GetDoubleValue()
+}
+
+// kind is how a metric is read.
+type kind struct {
+	ofRequests bool // rests on requests, so too few make it unknown
+	show       func(float64) string
+	values     func(ctx context.Context, r *reader, w span, groupBy []string) (map[string]float64, error)
+}
+
+func (q *query) kind() (kind, error) {
+	seconds := func(v float64) string { return fmt.Sprintf("%.0f ms", v*1000) }
+	ratio := func(v float64) string { return fmt.Sprintf("%.2f %%", v*100) }
+	whole := func(v float64) string { return fmt.Sprintf("%.0f", v) }
+	switch q.Metric {
+	case P50Latency:
+		return kind{true, seconds, latency(monitoringpb.Aggregation_REDUCE_PERCENTILE_50)}, nil
+	case P95Latency:
+		return kind{true, seconds, latency(monitoringpb.Aggregation_REDUCE_PERCENTILE_95)}, nil
+	case P99Latency:
+		return kind{true, seconds, latency(monitoringpb.Aggregation_REDUCE_PERCENTILE_99)}, nil
+	case RequestCount:
+		return kind{false, whole, requestCount}, nil
+	case ErrorRatio:
+		return kind{true, ratio, errorRatio}, nil
+	case InstanceCount:
+		return kind{false, whole, instances}, nil
+	default:
+		return kind{}, fmt.Errorf("metric must be one of %s", strings.Join(Metric("").Values(), ", "))
+	}
+}
+
+// read gives the value over all under "", and by revision if that is asked for. Percentiles of parts do not add up, so the whole is
+// a question of its own.
+func (m kind) read(ctx context.Context, r *reader, w span) (map[string]float64, error) {
+	values, err := m.values(ctx, r, w, nil)
+	if err != nil || !r.grouped {
+		return values, err
+	}
+	parts, err := m.values(ctx, r, w, []string{revisionField})
+	if err != nil {
+		return nil, err
+	}
+	for revision, v := range parts {
+		if revision != "" {
+			values[revision] = v
+		}
+	}
+	return values, nil
+}
+
+// single keeps the newest finite point of each series: one aligned period as long as the window gives one.
+func single(into map[string]float64, scale float64) func(*monitoringpb.TimeSeries) {
+	return func(s *monitoringpb.TimeSeries) {
+		for _, p := range s.GetPoints() {
+			if v := number(p) * scale; !math.IsNaN(v) && !math.IsInf(v, 0) {
+				into[s.GetResource().GetLabels()["revision_name"]] = v
+				return
+			}
+		}
+	}
+}
+
+// latency reads a percentile of the window's whole distribution. The metric is in milliseconds.
+func latency(reducer monitoringpb.Aggregation_Reducer) func(context.Context, *reader, span, []string) (map[string]float64, error) {
+	return func(ctx context.Context, r *reader, w span, groupBy []string) (map[string]float64, error) {
+		values := map[string]float64{}
+		err := r.ask(ctx, w, question{
+			metric: latencyType, aligner: monitoringpb.Aggregation_ALIGN_DELTA, reducer: reducer, groupBy: groupBy, period: w.length(),
+		}, single(values, 0.001))
+		return values, err
+	}
+}
+
+func requestCount(ctx context.Context, r *reader, w span, groupBy []string) (map[string]float64, error) {
+	values := map[string]float64{}
+	err := r.ask(ctx, w, question{
+		metric: countType, aligner: monitoringpb.Aggregation_ALIGN_DELTA, reducer: monitoringpb.Aggregation_REDUCE_SUM,
+		groupBy: groupBy, period: w.length(),
+	}, single(values, 1))
+	return values, err
+}
+
+// errorRatio is the share of answers with a status of 500 and above.
+func errorRatio(ctx context.Context, r *reader, w span, groupBy []string) (map[string]float64, error) {
+	all, failed := map[string]float64{}, map[string]float64{}
+	err := r.ask(ctx, w, question{
+		metric: countType, aligner: monitoringpb.Aggregation_ALIGN_DELTA, reducer: monitoringpb.Aggregation_REDUCE_SUM,
+		groupBy: append([]string{classField}, groupBy...), period: w.length(),
+	}, func(s *monitoringpb.TimeSeries) {
+		revision := s.GetResource().GetLabels()["revision_name"]
+		for _, p := range s.GetPoints() {
+			all[revision] += number(p)
+			if strings.HasPrefix(s.GetMetric().GetLabels()["response_code_class"], "5") {
+				failed[revision] += number(p)
+			}
+		}
+	})
+	ratios := map[string]float64{}
+	for revision, n := range all {
+		if n > 0 {
+			ratios[revision] = failed[revision] / n
+		}
+	}
+	return ratios, err
+}
+
+func instances(ctx context.Context, r *reader, w span, groupBy []string) (map[string]float64, error) {
+	values := map[string]float64{}
+	err := r.ask(ctx, w, question{
+		metric: instanceType, aligner: monitoringpb.Aggregation_ALIGN_MEAN, reducer: monitoringpb.Aggregation_REDUCE_SUM,
+		groupBy: groupBy, period: w.length(),
+	}, single(values, 1))
+	return values, err
+}

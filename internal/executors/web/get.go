@@ -1,0 +1,289 @@
+// Package web asks HTTP addresses how they are. It only reads: no method with an effect is offered, and only the hosts that the
+// rules file names are reached.
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/mixillo/remediator/internal/connect"
+	"github.com/mixillo/remediator/internal/executors"
+)
+
+func init() {
+	executors.RegisterProbe(executors.ProbeKind{
+		Name: "http.get",
+		Doc:  "Asks an HTTP address, several times if need be, and tells whether what is behind it is sick.",
+		New:  func() executors.Probe { return &get{} },
+		Fact: Fact{},
+	})
+}
+
+const (
+	defaultTries   = 3
+	mostTries      = 20
+	defaultTimeout = 5 * time.Second
+	defaultPause   = time.Second
+	maxBody        = 64 << 10
+	userAgent      = "remediator"
+)
+
+// get asks until an answer is not sick, or the tries are used up.
+type get struct {
+	// URL to ask; default: the target's health check.
+	URL string `yaml:"url"`
+	// Method is GET, the default, or HEAD.
+	Method string `yaml:"method"`
+	// Tries is how many failures in a row make it sick; default 3.
+	Tries int `yaml:"tries"`
+	// Timeout of one try, body included; default 5s.
+	Timeout time.Duration `yaml:"timeout"`
+	// Every is the pause between tries; default 1s.
+	Every time.Duration `yaml:"every"`
+	// Control is a URL that answers even while the target is down: without an answer from it either, the failure may be our network's
+	// and nothing is known. Default: the target's.
+	Control string `yaml:"control"`
+}
+
+// Fact is what http.get finds.
+type Fact struct {
+	// Status of the last try; 0 when there was no answer.
+	Status int64 `cel:"status"`
+	// Sick says that all tries failed: no answer, a timeout, a refused connection, or a status of 500 and above.
+	Sick bool `cel:"sick"`
+	// OK says that the last try was answered with a status from 200 to 299.
+	OK bool `cel:"ok"`
+	// Latency of the last try.
+	Latency time.Duration `cel:"latency"`
+	// LatencyMS is Latency in milliseconds.
+	LatencyMS int64 `cel:"latency_ms"`
+	// JSON is the answer's JSON object; empty when it is none.
+	JSON map[string]any `cel:"json"`
+	// TLSExpiresIn is how long the server's certificate is still valid; unknown without TLS.
+	TLSExpiresIn time.Duration `cel:"tls_expires_in"`
+	// Tries is how many were made.
+	Tries int64 `cel:"tries"`
+	// Failed is how many of them failed.
+	Failed int64 `cel:"failed"`
+	// Error says why the last try failed.
+	Error string `cel:"error"`
+}
+
+// Validate tells in plain words what is wrong with the parameters.
+func (p *get) Validate(t executors.Target) error {
+	switch {
+	case p.Method != "" && p.Method != http.MethodGet && p.Method != http.MethodHead:
+		return errors.New("method must be GET or HEAD")
+	case p.Tries < 0 || p.Tries > mostTries:
+		return fmt.Errorf("tries must be between 1 and %d", mostTries)
+	case p.Timeout < 0 || p.Every < 0:
+		return errors.New("timeout and every must not be negative")
+	case p.URL == "" && t.Health == "":
+		return errors.New("url must be given, or the target must have a health address")
+	}
+	for _, raw := range []string{p.address(t), p.control(t)} {
+		if _, err := parse(raw); raw != "" && err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *get) address(t executors.Target) string { return orDefault(p.URL, t.Health) }
+
+func (p *get) control(t executors.Target) string { return orDefault(p.Control, t.Control) }
+
+func orDefault[T comparable](v, fallback T) T {
+	var zero T
+	if v == zero {
+		return fallback
+	}
+	return v
+}
+
+func parse(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, errors.New("an address must begin with http:// or https:// and name a host")
+	}
+	return u, nil
+}
+
+// Ask implements executors.Probe.
+func (p *get) Ask(ctx context.Context, env executors.Env) (executors.Answer, error) {
+	u, err := parse(p.address(env.Target))
+	if err != nil {
+		return executors.Answer{}, err
+	}
+	fact, err := p.try(ctx, env, u)
+	if err != nil {
+		return executors.Answer{}, fmt.Errorf("asking %s: %w", shown(u), err)
+	}
+	answer := executors.Answer{Fact: &fact, Summary: fact.summary(orDefault(p.Method, http.MethodGet) + " " + shown(u))}
+	if fact.TLSExpiresIn == 0 {
+		answer.Unknown = append(answer.Unknown, "tls_expires_in")
+	}
+	if fact.Sick && !p.controlAnswers(ctx, env) {
+		answer.Unknown = append(answer.Unknown, "status", "sick", "ok")
+		answer.Summary += "; the control address does not answer either, so the failure may be ours"
+	}
+	return answer, ctx.Err()
+}
+
+// try asks until one answer is not sick. An error means that the asking was called off, not that the address failed.
+func (p *get) try(ctx context.Context, env executors.Env, u *url.URL) (Fact, error) {
+	client := newClient(u, orDefault(p.Timeout, defaultTimeout))
+	tries := int64(orDefault(p.Tries, defaultTries))
+	var last Fact
+	for n := int64(1); ; n++ {
+		failed := last.Failed
+		last = p.once(ctx, env, client, u)
+		if ctx.Err() != nil {
+			return Fact{}, ctx.Err()
+		}
+		last.Tries, last.Failed = n, failed
+		if last.Error == "" {
+			return last, nil
+		}
+		last.Failed++
+		if n == tries {
+			last.Sick = true
+			return last, nil
+		}
+		if err := pause(ctx, orDefault(p.Every, env.Scale(defaultPause))); err != nil {
+			return Fact{}, err
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// newClient reaches the one host, on a fresh connection each time, and shows a redirect elsewhere instead of following it.
+func newClient(u *url.URL, timeout time.Duration) *http.Client {
+	c := connect.NewHTTPClient(connect.HTTPConfig{
+		Hosts: []string{u.Host}, Timeout: timeout, MaxBody: maxBody, Insecure: u.Scheme == "http", FreshConnections: true,
+	})
+	within := c.CheckRedirect
+	c.CheckRedirect = func(req *http.Request, via []*http.Request) error {
+		if within != nil && within(req, via) != nil {
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}
+	return c
+}
+
+// once makes a single try. Error is set if it failed.
+func (p *get) once(ctx context.Context, env executors.Env, client *http.Client, u *url.URL) Fact {
+	req, err := http.NewRequestWithContext(ctx, orDefault(p.Method, http.MethodGet), u.String(), nil)
+	if err != nil {
+		return Fact{JSON: map[string]any{}, Error: "the address cannot be asked"}
+	}
+	req.Header.Set("User-Agent", userAgent)
+	began := time.Now()
+	status, body, expires, err := exchange(client, req)
+	fact := Fact{JSON: object(body), Latency: time.Since(began)}
+	fact.LatencyMS = fact.Latency.Milliseconds()
+	if !expires.IsZero() {
+		fact.TLSExpiresIn = expires.Sub(env.Now)
+	}
+	if err != nil {
+		fact.Error = reason(err)
+		return fact
+	}
+	fact.Status, fact.OK = int64(status), status >= 200 && status < 300
+	if status >= 500 {
+		fact.Error = fmt.Sprintf("status %d", status)
+	}
+	return fact
+}
+
+// exchange reads one answer. A body beyond the limit is an answer whose body is not looked at.
+func exchange(client *http.Client, req *http.Request) (status int, body []byte, expires time.Time, err error) {
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, nil, time.Time{}, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.TLS != nil && len(resp.TLS.PeerCertificates) > 0 {
+		expires = resp.TLS.PeerCertificates[0].NotAfter
+	}
+	body, err = io.ReadAll(resp.Body)
+	if errors.Is(err, connect.ErrBodyTooLarge) {
+		return resp.StatusCode, nil, expires, nil
+	}
+	return resp.StatusCode, body, expires, err
+}
+
+// object decodes a JSON object; anything else is an empty one.
+func object(body []byte) map[string]any {
+	var m map[string]any
+	if json.Unmarshal(body, &m) != nil || m == nil {
+		return map[string]any{}
+	}
+	return m
+}
+
+// reason is the cause of a failed exchange without the address, which may hold what is not for notes.
+func reason(err error) string {
+	var timeout interface{ Timeout() bool }
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return "no answer in time"
+	}
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		err = wrapped.Err
+	}
+	return err.Error()
+}
+
+// controlAnswers reports whether the network is not to blame: true if no control address is declared. Any answer will do.
+func (p *get) controlAnswers(ctx context.Context, env executors.Env) bool {
+	raw := p.control(env.Target)
+	if raw == "" {
+		return true
+	}
+	u, err := parse(raw)
+	if err != nil {
+		return false
+	}
+	return (&get{}).once(ctx, env, newClient(u, orDefault(p.Timeout, defaultTimeout)), u).Status > 0
+}
+
+// shown is an address as people may see it: without user, query and fragment.
+func shown(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}
+
+func (f Fact) summary(asked string) string {
+	times := "once"
+	if f.Tries > 1 {
+		times = fmt.Sprintf("%d times", f.Tries)
+	}
+	switch {
+	case f.Sick && f.Status > 0:
+		return fmt.Sprintf("%s answered %d, failing %s", asked, f.Status, times)
+	case f.Sick:
+		return fmt.Sprintf("%s gave no answer, failing %s: %s", asked, times, strings.TrimSpace(f.Error))
+	case f.Failed > 0:
+		return fmt.Sprintf("%s answered %d in %d ms, after failing %d of %d times", asked, f.Status, f.LatencyMS, f.Failed, f.Tries)
+	default:
+		return fmt.Sprintf("%s answered %d in %d ms", asked, f.Status, f.LatencyMS)
+	}
+}

@@ -1,0 +1,104 @@
+// Package http is the edge in: webhooks with their limits, the API of the verbs, health, readiness and metrics. It decides nothing
+// about an alert. What it cannot keep it refuses with 503, so that the sender keeps it: PagerDuty drops a delivery for good on any 4xx
+// but 429 and turns a subscription off after three, and Alertmanager retries nothing but 5xx.
+package http
+
+import (
+	"context"
+	"log/slog"
+	nethttp "net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mixillo/remediator/internal/connect"
+	"github.com/mixillo/remediator/internal/guard"
+	"github.com/mixillo/remediator/internal/remediation"
+)
+
+// Intake takes deliveries.
+type Intake interface {
+	// Accept authenticates and keeps a delivery; it has it durably when it returns without an error. A body that is merely not
+	// understood is kept, and no error.
+	Accept(ctx context.Context, in remediation.Inbound) (remediation.Accepted, error)
+}
+
+// Reader answers the API's questions. An unknown id is remediation.ErrNotFound.
+type Reader interface {
+	Run(ctx context.Context, id string) (RunView, error)
+	Runs(ctx context.Context, f RunFilter) ([]remediation.Run, error)
+	Event(ctx context.Context, id string) (EventView, error)
+	Status(ctx context.Context) (Status, error)
+}
+
+// Control carries the verbs out. An unknown target or rule is remediation.ErrNotFound; a *guard.Refusal is answered as a conflict.
+type Control interface {
+	Pause(ctx context.Context, p guard.Pause) error
+	// Resume lifts the pauses of a scope and tells how many there were.
+	Resume(ctx context.Context, scope guard.Scope, name, actor string) (int, error)
+	// Release closes the breakers of a rule, a target, or a rule on a target, and tells how many there were.
+	Release(ctx context.Context, r Release) (int, error)
+	// Unpin starts a run that gives a target's traffic back to its latest revision, and gives the run's id.
+	Unpin(ctx context.Context, u Unpin) (string, error)
+}
+
+// Config is what the edge needs. Every field without a default is required.
+type Config struct {
+	Intake     Intake
+	Reader     Reader
+	Control    Control
+	Ready      func() error                    // nil while deliveries can be accepted; its text is public
+	Reload     func(ctx context.Context) error // reads the rules again
+	Gatherer   prometheus.Gatherer
+	Registerer prometheus.Registerer // nil: metrics are kept but not shown
+	Log        *slog.Logger          // nil: slog.Default
+	Now        func() time.Time      // nil: time.Now
+	Version    string
+	// Token opens the API over TCP; unset, the API answers on the unix socket alone.
+	Token connect.Secret
+
+	MaxBody  int64         // bytes of one webhook; 0: 1 MiB
+	MaxHeld  int64         // bytes of all webhook bodies held at once; 0: 64 MiB
+	InFlight int           // deliveries being accepted at once; 0: 256
+	Patience time.Duration // how long a delivery waits for its turn; 0: 1 s
+}
+
+func (c Config) withDefaults() Config {
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.MaxBody <= 0 {
+		c.MaxBody = 1 << 20
+	}
+	if c.MaxHeld <= 0 {
+		c.MaxHeld = 64 << 20
+	}
+	if c.InFlight <= 0 {
+		c.InFlight = 256
+	}
+	if c.Patience <= 0 {
+		c.Patience = time.Second
+	}
+	return c
+}
+
+// edge is what the handlers share.
+type edge struct {
+	cfg     Config
+	metrics *metrics
+	held    *allowance
+	turns   chan struct{}
+}
+
+func newEdge(c Config) *edge {
+	c = c.withDefaults()
+	e := &edge{cfg: c, held: &allowance{most: c.MaxHeld}, turns: make(chan struct{}, c.InFlight)}
+	e.metrics = newMetrics(c.Registerer, e.routes())
+	return e
+}
+
+// Handler serves what TCP clients may reach. It registers metrics: make one per Registerer.
+func Handler(c Config) nethttp.Handler { return newEdge(c).router(byTCP) }

@@ -1,0 +1,126 @@
+package http
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	nethttp "net/http"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Limits of a connection. A sender waits at most 5 s for an answer (PagerDuty); the times above that bound what a broken one may hold.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 10 * time.Second
+	writeTimeout      = 30 * time.Second
+	idleTimeout       = time.Minute
+	maxHeaderBytes    = 64 << 10
+)
+
+// Server serves the edge on TCP and on a unix socket. Safe for concurrent use.
+type Server struct {
+	tcp    *nethttp.Server
+	socket *nethttp.Server
+}
+
+// New makes a server that listens nowhere yet. It registers metrics: make one per Registerer.
+func New(c Config) *Server {
+	e := newEdge(c)
+	return &Server{tcp: e.server(byTCP), socket: e.server(bySocket)}
+}
+
+func (e *edge) server(by road) *nethttp.Server {
+	return &nethttp.Server{
+		Handler:           e.router(by),
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(e.cfg.Log.Handler(), slog.LevelDebug),
+	}
+}
+
+// Serve serves the listener until Shutdown, which is no error. Who comes through a unix socket has the API's right without a token: its
+// file's mode guards it (see ListenSocket).
+func (s *Server) Serve(l net.Listener) error {
+	server := s.tcp
+	if l.Addr().Network() == "unix" {
+		server = s.socket
+	}
+	if err := server.Serve(l); err != nil && !errors.Is(err, nethttp.ErrServerClosed) {
+		return fmt.Errorf("serving %s: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+// Shutdown stops listening and waits for the requests under way until ctx ends; then it cuts them off.
+func (s *Server) Shutdown(ctx context.Context) error {
+	var failed []error
+	for _, server := range []*nethttp.Server{s.tcp, s.socket} {
+		if err := server.Shutdown(ctx); err != nil {
+			failed = append(failed, fmt.Errorf("waiting for requests under way: %w", err), server.Close())
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// maxSocketPath is the longest path the kernel takes, in bytes (sun_path, less its end).
+const maxSocketPath = 107
+
+// ListenSocket listens on a unix socket that only this user can open. It replaces a socket that a killed process left: the caller must
+// know that no other process serves it, as the store's lock tells. Closing the listener removes the file.
+func ListenSocket(ctx context.Context, path string) (net.Listener, error) {
+	// Made in a private directory and moved into place: it is never there with another mode.
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".s")
+	if err != nil {
+		return nil, fmt.Errorf("making a place for socket %s: %w", path, err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	private := filepath.Join(dir, "s")
+	if max(len(private), len(path)) > maxSocketPath {
+		return nil, fmt.Errorf("the path of socket %s is longer than the %d bytes a socket may have", path, maxSocketPath)
+	}
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "unix", private)
+	if err != nil {
+		return nil, fmt.Errorf("listening on socket %s: %w", path, err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	if err := place(private, path); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return &socketListener{Listener: l, path: path}, nil
+}
+
+func place(private, path string) error {
+	if err := os.Chmod(private, 0o600); err != nil {
+		return fmt.Errorf("guarding socket %s: %w", path, err)
+	}
+	if old, err := os.Lstat(path); err == nil && old.Mode().Type() != os.ModeSocket {
+		return fmt.Errorf("%s is there and is no socket", path)
+	}
+	if err := os.Rename(private, path); err != nil {
+		return fmt.Errorf("placing socket %s: %w", path, err)
+	}
+	return nil
+}
+
+// socketListener removes its file when it is closed.
+type socketListener struct {
+	net.Listener
+	path string
+}
+
+// Close stops listening and removes the socket.
+func (l *socketListener) Close() error {
+	removed := os.Remove(l.path)
+	if errors.Is(removed, os.ErrNotExist) {
+		removed = nil
+	}
+	return errors.Join(l.Listener.Close(), removed)
+}

@@ -1,0 +1,80 @@
+package notify
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/mixillo/remediator/internal/connect"
+	"github.com/mixillo/remediator/internal/remediation"
+)
+
+// incidentPatience is how long the sender's own trigger may take to open the incident, at speed 1.
+const incidentPatience = 2 * time.Minute
+
+// noIncident is recorded while there is no open incident for the key, and when that lasted.
+const noIncident = "no open incident for the key"
+
+// incidentDelays are the waits between looks for an incident; the last one repeats.
+var incidentDelays = [...]time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second}
+
+func findByKey(ctx context.Context, pd incidents, m remediation.Message) (connect.Incident, bool, error) {
+	if m.IncidentKey == "" {
+		return connect.Incident{}, false, nil
+	}
+	in, found, err := pd.FindOpen(ctx, m.IncidentKey)
+	if err != nil {
+		return connect.Incident{}, false, fmt.Errorf("finding the incident: %w", err)
+	}
+	return in, found, nil
+}
+
+// missing decides what becomes of a message without an incident: the sender's trigger may come later, or the message may open one.
+// Its absence must have been seen before: while PagerDuty was away nobody could open anything.
+func (n *Notifier) missing(ctx context.Context, pd incidents, m remediation.Message) (told, error) {
+	waited := n.cfg.Now().Sub(m.CreatedAt) >= n.scaled(incidentPatience) && strings.HasSuffix(m.Error, noIncident)
+	switch {
+	case m.IncidentKey == "":
+		return told{state: remediation.MessageDead, why: "the message names no incident and no incident key"}, nil
+	case !waited && !opened(m):
+		wait := incidentDelays[min(max(m.Attempts, 1), len(incidentDelays))-1]
+		return told{state: remediation.MessageQueued, why: noIncident, wait: n.scaled(wait)}, nil
+	case m.Kind == remediation.Resolve:
+		return told{state: remediation.MessageSkipped, why: noIncident + ": there is nothing to resolve"}, nil
+	case !m.Open:
+		return told{state: remediation.MessageDead, why: noIncident}, nil
+	case opened(m) && n.expired(m, n.cfg.Now()):
+		return told{state: remediation.MessageDead, why: "given up: " + openedIncident}, nil
+	default:
+		return n.open(ctx, pd, m)
+	}
+}
+
+// openedIncident is recorded once Events v2 took the event: PagerDuty shows the incident some time later.
+const openedIncident = "an incident was asked for and is not there yet"
+
+func opened(m remediation.Message) bool { return strings.HasSuffix(m.Error, openedIncident) }
+
+// open opens an incident through Events v2. The key is the sender's, so that its own trigger, should it still come, joins; and so
+// that asking again is harmless.
+func (n *Notifier) open(ctx context.Context, pd incidents, m remediation.Message) (told, error) {
+	summary, _, _ := strings.Cut(m.Text, "\n")
+	if m.Summary != "" {
+		summary = m.Summary
+	}
+	before(m.Channel, "open")
+	err := pd.Trigger(ctx, connect.Event{
+		DedupKey: m.IncidentKey, Summary: summary, Severity: m.Severity, Details: map[string]any{"run": m.Run, "message": m.Text},
+	})
+	if err != nil {
+		return told{}, fmt.Errorf("opening an incident: %w", err)
+	}
+	after(m.Channel, "open")
+	n.cfg.Log.WarnContext(ctx, "opened an incident: the alert had none", "run", m.Run, "message", m.ID)
+	wait := incidentDelays[0]
+	if opened(m) {
+		wait = incidentDelays[len(incidentDelays)-1]
+	}
+	return told{state: remediation.MessageQueued, why: openedIncident, wait: n.scaled(wait)}, nil
+}

@@ -1,0 +1,65 @@
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/mixillo/remediator/internal/connect"
+	"github.com/mixillo/remediator/internal/remediation"
+)
+
+// errOutbox marks failures of our own store, which say nothing about PagerDuty.
+var errOutbox = errors.New("asking the outbox")
+
+// resolve ends the incident only when nothing else of it is left: no other run and no other alert. Otherwise it says why on the
+// incident and leaves it to people.
+func (n *Notifier) resolve(ctx context.Context, pd pager, m remediation.Message, id string) (told, error) {
+	m.IncidentID = id
+	why, err := n.unresolvable(ctx, pd, m)
+	if err != nil {
+		return told{}, err
+	}
+	if why == "" {
+		return call(m, id, func() error { return pd.Resolve(ctx, id, m.Text) })
+	}
+	why = "not resolved: " + why
+	if err := noteOnce(ctx, pd, m, id, m.ID+"-why", why); err != nil {
+		return told{}, err
+	}
+	return told{state: remediation.MessageSkipped, remote: id, why: why}, nil
+}
+
+// unresolvable says why the incident must stay open, "" when it need not.
+func (n *Notifier) unresolvable(ctx context.Context, pd incidents, m remediation.Message) (string, error) {
+	others, err := n.cfg.Outbox.OtherRuns(ctx, m)
+	if err != nil {
+		return "", fmt.Errorf("%w for other runs of the incident: %w", errOutbox, err)
+	}
+	if others > 0 {
+		return fmt.Sprintf("%d other run(s) of the incident are open or did not end well", others), nil
+	}
+	alerts, err := pd.Alerts(ctx, m.IncidentID)
+	if err != nil {
+		return "", fmt.Errorf("asking for the incident's other alerts: %w", err)
+	}
+	if open := foreign(alerts, m.IncidentKey); open > 0 {
+		return fmt.Sprintf("%d other alert(s) of the incident are still open", open), nil
+	}
+	return "", nil
+}
+
+// foreign counts the unresolved alerts that are not ours. An incident's only alert is ours whatever its key; without a key none of
+// several can be told to be.
+func foreign(alerts []connect.IncidentAlert, key string) int {
+	if len(alerts) == 1 {
+		return 0
+	}
+	open := 0
+	for _, a := range alerts {
+		if a.Status != connect.StatusResolved && (key == "" || a.AlertKey != key) {
+			open++
+		}
+	}
+	return open
+}

@@ -1,0 +1,62 @@
+package notify
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/mixillo/remediator/internal/connect"
+	"github.com/mixillo/remediator/internal/failpoint"
+	"github.com/mixillo/remediator/internal/remediation"
+)
+
+// room is what is asked of a *connect.Slack.
+type room interface {
+	io.Closer
+	Post(ctx context.Context, p connect.Post) (string, error)
+	Find(ctx context.Context, channel, thread, marker string) (string, bool, error)
+}
+
+// tellSlack posts into the thread of the lane's first message. The marker lets a post whose answer was lost be found again.
+func (n *Notifier) tellSlack(ctx context.Context, m remediation.Message, thread string) (told, error) {
+	slack, err := client[room](n, m)
+	if err != nil {
+		return told{}, err
+	}
+	if inDoubt(m) {
+		ts, found, err := slack.Find(ctx, m.Room, thread, m.ID)
+		if err != nil {
+			return told{}, fmt.Errorf("looking for an earlier post: %w", err)
+		}
+		if found {
+			return sentAs(ts), nil
+		}
+	}
+	before(m.Channel, remediation.Post)
+	ts, err := slack.Post(ctx, connect.Post{Channel: m.Room, Thread: thread, Text: m.Text, Marker: m.ID})
+	if err != nil {
+		return told{}, fmt.Errorf("posting: %w", err)
+	}
+	after(m.Channel, remediation.Post)
+	return sentAs(ts), nil
+}
+
+func sentAs(remote string) told { return told{state: remediation.MessageSent, remote: remote} }
+
+// client finds the message's connection among those in force.
+func client[C io.Closer](n *Notifier, m remediation.Message) (C, error) {
+	c, err := connect.Get[C](n.cfg.Connections(), m.Connection)
+	if err != nil {
+		return c, fmt.Errorf("%w: %w", errNoClient, err)
+	}
+	return c, nil
+}
+
+// before and after mark the remote calls for crash tests: after one, the system has committed what we have not recorded yet.
+func before(c remediation.Channel, k remediation.MessageKind) {
+	failpoint.Here("notify." + string(c) + "." + string(k) + ".before")
+}
+
+func after(c remediation.Channel, k remediation.MessageKind) {
+	failpoint.Here("notify." + string(c) + "." + string(k) + ".after")
+}

@@ -1,0 +1,223 @@
+package remediation
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/mixillo/remediator/internal/alert"
+	"github.com/mixillo/remediator/internal/guard"
+	"github.com/mixillo/remediator/internal/rules"
+	"github.com/mixillo/remediator/internal/sources"
+)
+
+// Waits of the look-up of an incomplete event, in real time.
+const (
+	lookUpFirst = time.Second
+	lookUpMost  = 30 * time.Second
+	lookUpGive  = 5 * time.Minute // then a human is called: a failed look-up is never "no match"
+)
+
+// Accept authenticates, parses and stores one delivery with all it leads to. It never calls out. Errors wrap ErrUnknownSource,
+// sources.ErrUnauthenticated, sources.ErrUnavailable or ErrUnavailable; a body that cannot be read is stored and flagged.
+func (e *Engine) Accept(ctx context.Context, in Inbound) (Accepted, error) {
+	set := e.Rules.Current()
+	source, ok := set.Sources[in.Source]
+	if !ok {
+		return Accepted{}, fmt.Errorf("%w: %q", ErrUnknownSource, in.Source)
+	}
+	if err := source.Authenticate(in.Header, in.Body); err != nil {
+		e.Metrics.unauthenticated(in.Source)
+		return Accepted{}, err
+	}
+	now := e.Now()
+	event := Event{ID: e.NewID(), Source: in.Source, ReceivedAt: now, RulesHash: set.Hash, Body: in.Body}
+	d, err := source.Parse(in.Body, now)
+	event.DedupKey, event.Type, event.OccurredAt, event.Delivery = d.DedupKey, d.Type, d.OccurredAt, d
+	a := Acceptance{Event: event}
+	switch {
+	case err != nil:
+		a.Event.State, a.Event.Note = EventInvalid, err.Error()
+	case d.Ignored != "":
+		a.Event.State, a.Event.Note = EventIgnored, d.Ignored
+	case d.Incomplete:
+		a.Event.State, a.Event.WakeAt = EventPending, now
+	default:
+		e.match(set, &a)
+	}
+	accepted, err := e.Intake.Accept(ctx, a)
+	if err != nil {
+		return Accepted{}, fmt.Errorf("storing the event: %w", err)
+	}
+	e.Metrics.accepted(a, accepted)
+	return accepted, nil
+}
+
+// Match completes a pending event by its source's look-up and matches it. A look-up that fails is tried again, and escalated when it
+// goes on failing.
+func (e *Engine) Match(ctx context.Context, id string) error {
+	event, err := e.Intake.Event(ctx, id)
+	if err != nil || event.State != EventPending {
+		return err
+	}
+	set := e.Rules.Current()
+	d, err := e.lookUp(ctx, set, event)
+	if err != nil {
+		return e.lookUpFailed(ctx, set, event, err)
+	}
+	event.Delivery, event.RulesHash = d, set.Hash
+	a := Acceptance{Event: event, Looked: true}
+	if d.Ignored != "" {
+		a.Event.State, a.Event.Note = EventIgnored, d.Ignored
+	} else {
+		e.match(set, &a)
+	}
+	accepted, err := e.Intake.Accept(ctx, a)
+	if err != nil {
+		return fmt.Errorf("storing the matched event: %w", err)
+	}
+	e.Metrics.accepted(a, accepted)
+	return nil
+}
+
+func (e *Engine) lookUp(ctx context.Context, set *rules.Set, event Event) (sources.Delivery, error) {
+	source, ok := set.Sources[event.Source].(sources.LookUp)
+	if !ok {
+		return sources.Delivery{}, fmt.Errorf("the rules file declares no source %q that can look up", event.Source)
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return source.LookUp(ctx, e.Connections(), event.Delivery)
+}
+
+func (e *Engine) lookUpFailed(ctx context.Context, set *rules.Set, event Event, cause error) error {
+	now := e.Now()
+	if now.Sub(event.ReceivedAt) < e.scale(lookUpGive) {
+		wait := min(lookUpFirst<<min(event.Attempts, 10), lookUpMost)
+		e.Log.Warn("the look-up of an event failed and is tried again", "event", event.ID, "source", event.Source, "error", cause, "in", wait)
+		return e.Intake.Postpone(ctx, event.ID, now.Add(e.scale(wait)), cause.Error())
+	}
+	event.State, event.Note = EventFailed, "the look-up failed: "+cause.Error()
+	a := Acceptance{Event: event, Looked: true, Messages: e.lookUpMessages(set, event)}
+	e.Log.Error("the look-up of an event failed for good; a human is called", "event", event.ID, "source", event.Source, "error", cause)
+	accepted, err := e.Intake.Accept(ctx, a)
+	if err != nil {
+		return fmt.Errorf("storing the failed event: %w", err)
+	}
+	e.Metrics.accepted(a, accepted)
+	return nil
+}
+
+func (e *Engine) lookUpMessages(set *rules.Set, event Event) []Message {
+	var out []Message
+	for _, a := range event.Delivery.Alerts {
+		text := "remediator could not read this incident's alerts, so no rule was tried and nothing was done.\n\n" + event.Note
+		for _, kind := range []MessageKind{Note, Escalate} {
+			out = append(out, Message{
+				ID: fmt.Sprintf("%s-%d", event.ID, len(out)), Run: event.ID, Seq: len(out), Channel: PagerDuty, Kind: kind,
+				Connection: pagerDutyConnection(set), IncidentID: a.IncidentID, IncidentKey: a.IncidentKey, Text: text,
+				State: MessageQueued, CreatedAt: e.Now(),
+			})
+		}
+	}
+	return out
+}
+
+// match fills in what the alerts of an event lead to under the rules.
+func (e *Engine) match(set *rules.Set, a *Acceptance) {
+	a.Event.State = EventMatched
+	for _, sig := range a.Event.Delivery.Alerts {
+		if sig.Status == alert.Resolved {
+			a.Resolved = append(a.Resolved, resolution(sig, a.Event))
+			continue
+		}
+		e.propose(set, a, sig)
+	}
+	number(a)
+}
+
+func resolution(sig alert.Alert, event Event) Resolution {
+	r := Resolution{
+		Source: sig.Source, Episode: sig.Episode, IncidentID: sig.IncidentID, IncidentKey: sig.IncidentKey, At: event.ReceivedAt,
+	}
+	if len(sig.Labels) > 0 {
+		r.Fingerprint = alert.Fingerprint(sig.Labels)
+	}
+	return r
+}
+
+// propose adds a run per target that one firing alert concerns, and the rulings that need none.
+func (e *Engine) propose(set *rules.Set, a *Acceptance, sig alert.Alert) {
+	byTarget := map[string][]*rules.Rule{}
+	for _, c := range set.Match(sig) {
+		ruling := Ruling{Event: a.Event.ID, Rule: c.Rule.Name, Target: c.Target, Mode: string(c.Rule.Mode)}
+		switch age := a.Event.age(e.Now()); {
+		case c.Undeclared != "":
+			ruling.Verdict = Refused
+			ruling.Detail = fmt.Sprintf("%s: the label names %q, which is no declared target", guard.UnknownTarget, c.Undeclared)
+		case age > c.Rule.MaxAge:
+			ruling.Verdict = StaleEvent
+			ruling.Detail = fmt.Sprintf("the event is %s old, older than %s", age.Round(time.Second), c.Rule.MaxAge)
+		default:
+			byTarget[c.Target] = append(byTarget[c.Target], c.Rule)
+			continue
+		}
+		a.Rulings = append(a.Rulings, ruling)
+	}
+	for _, target := range slices.Sorted(maps.Keys(byTarget)) {
+		a.Proposals = append(a.Proposals, e.proposal(set, a.Event, sig, target, byTarget[target]))
+	}
+}
+
+func (e *Engine) proposal(set *rules.Set, event Event, sig alert.Alert, target string, candidates []*rules.Rule) Proposal {
+	p := Proposal{Run: Run{
+		ID: e.NewID(), Origin: ByAlert, Event: event.ID, Alert: sig, Target: target, RulesHash: set.Hash,
+		State: Running, Phase: PhaseDecide, CreatedAt: event.ReceivedAt, UpdatedAt: event.ReceivedAt,
+	}}
+	for _, rule := range candidates {
+		p.Run.Rules = append(p.Run.Rules, rule.Name)
+		p.Rulings = append(p.Rulings, Ruling{
+			Event: event.ID, Run: p.Run.ID, Rule: rule.Name, Target: target, Mode: string(rule.Mode), Verdict: Candidate,
+		})
+	}
+	return p
+}
+
+// number gives every ruling of the event its place.
+func number(a *Acceptance) {
+	n := 0
+	for i := range a.Proposals {
+		for j := range a.Proposals[i].Rulings {
+			a.Proposals[i].Rulings[j].Seq = n
+			n++
+		}
+	}
+	for i := range a.Rulings {
+		a.Rulings[i].Seq = n
+		n++
+	}
+}
+
+// age is how old an event is by its sender's clock, or since it came in where the sender does not say.
+func (ev Event) age(now time.Time) time.Duration {
+	if ev.OccurredAt.IsZero() || ev.OccurredAt.After(ev.ReceivedAt) {
+		return now.Sub(ev.ReceivedAt)
+	}
+	return now.Sub(ev.OccurredAt)
+}
+
+// Settle starts a run by hand that takes back what an earlier act left, such as pinned traffic. It is guarded by the target's lock alone:
+// the way back is never blocked.
+func (e *Engine) Settle(ctx context.Context, action, target, actor, reason string) (Accepted, error) {
+	set := e.Rules.Current()
+	now := e.Now()
+	event := Event{ID: e.NewID(), Source: string(ByHand), Type: action, ReceivedAt: now, State: EventMatched, RulesHash: set.Hash}
+	run := Run{
+		ID: e.NewID(), Origin: ByHand, Event: event.ID, Target: target, RulesHash: set.Hash, Action: action, Actor: actor, Note: reason,
+		Mode: string(rules.Auto), State: Running, Phase: PhaseDecide, CreatedAt: now, UpdatedAt: now,
+		Alert: alert.Alert{Source: string(ByHand), Episode: event.ID},
+	}
+	return e.Intake.Accept(ctx, Acceptance{Event: event, Proposals: []Proposal{{Run: run}}})
+}

@@ -1,0 +1,250 @@
+package remediation
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/mixillo/remediator/internal/breaker"
+	"github.com/mixillo/remediator/internal/connect"
+	"github.com/mixillo/remediator/internal/executors"
+	"github.com/mixillo/remediator/internal/failpoint"
+	"github.com/mixillo/remediator/internal/guard"
+)
+
+// step is the act in progress.
+func (v *visit) step() *Step { return &v.steps[v.run.Step] }
+
+// action finds the code of the act in progress.
+func (v *visit) action() (executors.Action, bool) {
+	for _, a := range v.bound.Actions {
+		if a.Kind == v.step().Kind {
+			return a.Action, true
+		}
+	}
+	kind, ok := executors.LookupAction(v.step().Kind)
+	if !ok {
+		return nil, false
+	}
+	return kind.New(), true
+}
+
+// apply makes the call that the intent names. A run that comes back to an intent without a result only looks: whether the call was made
+// cannot be known from here.
+func (v *visit) apply(ctx context.Context) {
+	if !v.fresh {
+		v.lookAgain("the intent was recorded before a restart; whether the call was made has to be read back")
+		return
+	}
+	v.fresh = false
+	action, ok := v.action()
+	if !ok {
+		v.drop(guard.Refuse(guard.RulesChanged, "the action %s is gone", v.step().Kind))
+		return
+	}
+	failpoint.Here("apply.before")
+	receipt, err := v.call(ctx, action)
+	failpoint.Here("apply.after")
+	v.answered(receipt, err)
+}
+
+func (v *visit) call(ctx context.Context, action executors.Action) (executors.Receipt, error) {
+	bounded, cancel := v.bounded(ctx, 0)
+	defer cancel()
+	step := v.step()
+	began := time.Now()
+	var receipt executors.Receipt
+	err := v.e.Systems.Do(executors.System(step.Kind), v.wayBack(), func() (err error) {
+		receipt, err = action.Apply(bounded, v.env(), step.Change, step.Operation)
+		return err
+	})
+	v.e.Metrics.step(step.Kind, result(err), time.Since(began))
+	if v.run.Step == 0 && v.run.Origin == ByAlert {
+		v.e.Metrics.firstAction(v.e.Now().Sub(v.run.CreatedAt))
+	}
+	return receipt, err
+}
+
+// answered sorts the system's answer: accepted and ambiguous calls are read back, a lost precondition is looked at, a sure "no" ends the rung.
+func (v *visit) answered(receipt executors.Receipt, err error) {
+	step := v.step()
+	switch {
+	case err == nil:
+		step.State, step.Answer, step.Receipt = StepAccepted, Taken, receipt
+		v.journal(EntryApplied, "the system accepted: "+step.Change.Summary)
+	case errors.Is(err, breaker.ErrOpen):
+		v.drop(guard.Refuse(guard.SystemDown, "%s", err))
+		return
+	case asRefusal(err) != nil:
+		v.drop(asRefusal(err))
+		return
+	case connect.IsConflict(err):
+		step.Answer, step.Detail = Conflict, err.Error()
+		v.journal(EntryApplied, "the precondition was lost: "+err.Error())
+	case connect.IsAmbiguous(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled):
+		step.Answer, step.Detail = Ambiguous, err.Error()
+		v.journal(EntryApplied, "the call may or may not have taken effect: "+err.Error())
+	default:
+		step.Answer, step.Detail = Rejected, err.Error()
+		v.endStep(StepFailed)
+		v.journal(EntryApplied, "the system rejected the call, nothing was changed: "+err.Error())
+		v.rungFailed(NotFixed, "the system rejected the call, nothing was changed: "+err.Error())
+		return
+	}
+	v.out.Steps = append(v.out.Steps, *step)
+	v.run.Phase = PhaseObserve
+}
+
+func (v *visit) lookAgain(why string) {
+	v.journal(EntryApplied, why)
+	v.run.State, v.run.Phase = Running, PhaseObserve
+}
+
+func (v *visit) endStep(state StepState) {
+	step := v.step()
+	step.State, step.EndedAt = state, v.out.Now
+	v.out.Steps = append(v.out.Steps, *step)
+}
+
+// drop ends an act that was certainly not made.
+func (v *visit) drop(r *guard.Refusal) {
+	v.step().Detail = r.Error()
+	v.endStep(StepDropped)
+	v.refuse(r)
+}
+
+// observe reads back what became of the act in progress.
+func (v *visit) observe(ctx context.Context) {
+	v.run.State = Running
+	o, err := v.readBack(ctx)
+	if err != nil {
+		v.unclear("reading back: " + err.Error())
+		return
+	}
+	switch o.Progress {
+	case executors.Applied:
+		v.applied(o)
+	case executors.Pending:
+		v.pending(o)
+	case executors.NotApplied:
+		v.notApplied(o)
+	case executors.Failed:
+		v.step().Detail = o.Detail
+		v.endStep(StepFailed)
+		v.journal(EntryObserved, "the system gave up: "+o.Detail)
+		v.rungFailed(NotFixed, "the change failed in the system: "+o.Detail)
+	case executors.Foreign:
+		v.foreign(o)
+	default:
+		v.unclear(o.Detail)
+	}
+}
+
+func (v *visit) readBack(ctx context.Context) (executors.Observation, error) {
+	action, ok := v.action()
+	if !ok {
+		return executors.Observation{Progress: executors.Unclear, Detail: "the action is gone"}, nil
+	}
+	if err := v.renew(ctx); err != nil {
+		return executors.Observation{}, err
+	}
+	bounded, cancel := v.bounded(ctx, 0)
+	defer cancel()
+	step := v.step()
+	return action.Observe(bounded, v.env(), step.Change, step.Operation, step.Receipt)
+}
+
+func (v *visit) applied(o executors.Observation) {
+	step := v.step()
+	step.ReadBack = o.State
+	v.endStep(StepApplied)
+	v.journal(EntryObserved, "read back as done: "+step.Change.Summary)
+	v.debts(step.Change)
+	if o.Next != nil {
+		v.begin(*o.Next, &Intent{Query: v.query(), Exempt: true})
+		v.journal(EntryIntent, o.Next.Summary)
+		return
+	}
+	v.run.AppliedAt, v.run.Tries, v.run.HeldFrom, v.run.Sampled = v.out.Now, 0, time.Time{}, ""
+	switch {
+	case v.run.Undoing:
+		v.finish(Undone, v.run.Detail)
+	case v.run.Origin != ByAlert:
+		v.finish(Undone, "done and read back: "+step.Change.Summary)
+	case v.rule == nil || v.rule.Verify == nil:
+		v.finish(Inconclusive, "done, and the rule has no way to verify that it helped")
+	default:
+		v.run.Phase, v.run.Until = PhaseVerify, v.out.Now.Add(v.rule.Verify.Within)
+	}
+}
+
+// debts records what a change leaves to be settled, or settles it when the change takes such a thing back.
+func (v *visit) debts(c executors.Change) {
+	switch {
+	case c.Settles != "":
+		v.out.Debts = append(v.out.Debts, Debt{Target: c.Target, Kind: c.Settles, Run: v.run.ID, SettledAt: v.out.Now})
+	case c.Debt != "":
+		v.out.Debts = append(v.out.Debts, Debt{Target: c.Target, Kind: c.Debt, Run: v.run.ID, Detail: c.Summary, Since: v.out.Now})
+	}
+}
+
+func (v *visit) pending(o executors.Observation) {
+	v.run.Tries = 0
+	if !v.out.Now.Before(v.run.Until) {
+		v.needsHuman("the change did not complete in time: " + o.Detail)
+		return
+	}
+	v.wait(v.e.scale(observeEvery))
+}
+
+// notApplied plans again with fresh facts, unless the system had accepted the call and only does not show it yet.
+func (v *visit) notApplied(o executors.Observation) {
+	step := v.step()
+	if step.Answer == Taken {
+		v.pending(o)
+		return
+	}
+	step.Detail = first(step.Detail, o.Detail)
+	v.endStep(StepDropped)
+	v.journal(EntryObserved, "read back: the call had no effect")
+	if v.run.Undoing {
+		v.finish(v.run.Outcome, "taking the change back had no effect")
+		return
+	}
+	if v.run.Attempt >= maxAttempts {
+		v.refuse(guard.Refuse(guard.PlanChanged, "the target kept changing: %d plans in a row lost their precondition", v.run.Attempt))
+		return
+	}
+	v.run.Phase, v.run.Tries = PhaseDecide, 0
+}
+
+// foreign ends the run: somebody else has changed the target. Whether our call came first decides what can be said.
+func (v *visit) foreign(o executors.Observation) {
+	step := v.step()
+	step.ReadBack, step.Detail = o.State, o.Detail
+	v.journal(EntryObserved, "somebody else changed the target: "+o.Detail)
+	switch step.Answer {
+	case Conflict:
+		v.endStep(StepDropped)
+		v.refuse(guard.Refuse(guard.HumanHand, "%s", o.Detail))
+	case Taken:
+		v.endStep(StepUnclear)
+		v.finish(Inconclusive, "somebody else changed the target after our call: "+o.Detail)
+	default:
+		v.endStep(StepUnclear)
+		v.needsHuman("our call may have taken effect, and somebody else has changed the target since: " + o.Detail)
+	}
+}
+
+func (v *visit) unclear(detail string) {
+	v.run.Tries++
+	if v.run.Tries >= maxUnclear && !v.out.Now.Before(v.run.Until) {
+		v.step().Detail = detail
+		v.endStep(StepUnclear)
+		v.needsHuman("it cannot be told whether the change took effect: " + detail)
+		return
+	}
+	v.wait(v.e.scale(observeEvery << min(v.run.Tries, 4)))
+}
+
+func (v *visit) needsHuman(detail string) { v.finish(NeedsHuman, detail) }

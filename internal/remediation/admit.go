@@ -1,0 +1,57 @@
+package remediation
+
+import "time"
+
+// Admission is what Admit decides about a proposal.
+type Admission struct {
+	New   bool   // insert the proposed run
+	Joins string // otherwise: the run it is a repeat of, or evidence for
+	Why   string
+}
+
+// incidentSkew is how much later than PagerDuty's incident the alert that opened it may claim to have started: two clocks.
+const incidentSkew = time.Minute
+
+// Admit decides whether a proposal becomes a run. related are the runs of the same target with the same episode, incident key or
+// incident, newest first. One outage makes at most one open run per incident and target; a new attempt on an episode is made only while
+// none acted and the last refusal was a passing one.
+func Admit(p Proposal, related []Related) Admission {
+	for _, r := range related {
+		if r.State != Done && sameIncident(p.Run, r) {
+			return Admission{Joins: r.ID, Why: "an open run of the incident is at work on the target"}
+		}
+	}
+	for _, r := range related {
+		if !sameOutage(p.Run, r) {
+			continue
+		}
+		if r.Acted || r.Outcome != RefusedRun || !r.Reason.Passing() {
+			return Admission{Joins: r.ID, Why: "the episode already has its run"}
+		}
+		return Admission{New: true, Why: "the last attempt was refused for a passing reason: " + string(r.Reason)}
+	}
+	return Admission{New: true}
+}
+
+func sameIncident(run Run, r Related) bool {
+	a := run.Alert
+	return a.Episode == r.Episode ||
+		a.IncidentID != "" && a.IncidentID == r.IncidentID ||
+		a.IncidentKey != "" && a.IncidentKey == r.IncidentKey
+}
+
+// sameOutage tells whether the related run was for the same firing: the same episode, the same incident, or the same incident key by
+// the other road while it was firing. Keys recur, so the times must fit: an alert starts before the incident it opens.
+func sameOutage(run Run, r Related) bool {
+	a := run.Alert
+	switch {
+	case a.Source == r.Source && a.IncidentID != "" && a.IncidentID == r.IncidentID:
+		return a.Episode == r.Episode || a.StartsAt.Equal(r.StartsAt)
+	case a.Source == r.Source || a.IncidentKey == "" || a.IncidentKey != r.IncidentKey:
+		return a.Episode == r.Episode
+	case a.IncidentID != "": // by PagerDuty, after the sender's own delivery
+		return !r.StartsAt.After(a.StartsAt.Add(incidentSkew)) && (r.EndedAt.IsZero() || r.EndedAt.After(a.StartsAt))
+	default: // by the sender, after PagerDuty's delivery
+		return !a.StartsAt.After(r.StartsAt.Add(incidentSkew)) && (r.EndedAt.IsZero() || r.EndedAt.After(a.StartsAt))
+	}
+}

@@ -1,0 +1,199 @@
+package remediation
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/mixillo/remediator/internal/connect"
+	"github.com/mixillo/remediator/internal/executors"
+	"github.com/mixillo/remediator/internal/rules"
+)
+
+// Config is what an Engine is made of.
+type Config struct {
+	Rules       RuleBook
+	Intake      Intake
+	Runs        Runs
+	Connections func() connect.Set
+	Systems     *Systems
+	Metrics     *Metrics
+	Log         *slog.Logger
+
+	Owner string        // names this process in leases
+	Lease time.Duration // how long a claim lasts without a sign of life
+	Speed float64       // how much faster than real the outside world runs; 1 but in the demo
+	Now   func() time.Time
+	NewID func() string // UUIDv7
+}
+
+// Engine decides and carries out. Its methods are safe for concurrent use; one run is worked on by one visit at a time, which the store's
+// claims ensure.
+type Engine struct{ Config }
+
+// New makes an Engine.
+func New(c Config) *Engine { return &Engine{Config: c} }
+
+// Waits of the engine itself, in real time; the world's speed shortens them.
+const (
+	observeEvery  = time.Second      // between two looks at a change under way
+	observeWithin = 10 * time.Minute // until a change that does not complete is given to a human
+	regatherEvery = 5 * time.Second  // between two tries to get facts that could not be had
+	maxGathers    = 3
+	maxAttempts   = 3 // of one rung whose precondition was lost
+	maxUnclear    = 5
+	callTimeout   = 10 * time.Second
+	leaseMargin   = 2 * time.Second
+	maxSeen       = 60
+	maxFactBytes  = 4096
+	longestWindow = 24 * time.Hour
+)
+
+func (e *Engine) scale(d time.Duration) time.Duration { return executors.Env{Speed: e.Speed}.Scale(d) }
+
+// Advance does what is due on a run, up to its next wait. An early, late or repeated hint does nothing.
+// It returns an error when the store failed or the visit was cut short; the run then goes on with its next claim.
+func (e *Engine) Advance(ctx context.Context, h Hint) error {
+	c, err := e.Runs.Claim(ctx, Claim{Hint: h, Owner: e.Owner, Now: e.Now(), Lease: e.Lease})
+	if err != nil {
+		return err
+	}
+	v, err := e.open(ctx, c)
+	if err != nil {
+		return err
+	}
+	for !v.over {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := v.visit(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// open loads what a visit needs: the rules the run goes by and what they bind on its target.
+func (e *Engine) open(ctx context.Context, c Claimed) (*visit, error) {
+	v := &visit{e: e, run: c.Run, steps: c.Steps, episode: c.Episode}
+	v.set = e.Rules.Current()
+	if v.run.RulesHash != v.set.Hash && (v.run.Acted || v.run.Origin == ByFollowUp) {
+		set, err := e.Rules.ByHash(ctx, v.run.RulesHash)
+		if err != nil {
+			return nil, err
+		}
+		v.set = set
+	}
+	v.bind(v.run.Rule)
+	return v, nil
+}
+
+// visit is the work on one claimed run: a chain of commits, each ending what was done before it.
+type visit struct {
+	e       *Engine
+	run     Run
+	steps   []Step
+	episode Related
+	set     *rules.Set
+	rule    *rules.Rule
+	bound   rules.Bound
+	facts   rules.Facts
+	out     Commit
+	start   Run  // as it was before this visit's phase: what a refused commit goes back to
+	fresh   bool // the intent in progress was recorded by this visit: the call was certainly not made before
+	over    bool
+}
+
+func (v *visit) bind(name string) {
+	v.rule, v.bound = nil, rules.Bound{}
+	rule, ok := v.set.Rule(name)
+	if !ok {
+		return
+	}
+	if bound, ok := rule.Bind(v.run.Target); ok {
+		v.rule, v.bound = rule, bound
+	}
+}
+
+// visit does one phase and commits it.
+func (v *visit) visit(ctx context.Context) error {
+	v.out = Commit{Now: v.e.Now()}
+	v.start = v.run
+	v.escalateLate()
+	switch v.run.Phase {
+	case PhaseDecide:
+		v.decide(ctx)
+	case PhaseApply:
+		v.apply(ctx)
+	case PhaseObserve:
+		v.observe(ctx)
+	case PhaseVerify:
+		v.verify(ctx)
+	case PhaseUndo:
+		v.undo(ctx)
+	case PhaseCalm:
+		v.calm(ctx)
+	case PhaseRemind:
+		v.remind(ctx)
+	default:
+		v.over = true
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err // what was found under a cancelled context means nothing
+	}
+	return v.commit(ctx)
+}
+
+func (v *visit) commit(ctx context.Context) error {
+	v.out.Run = v.run
+	v.out.Run.UpdatedAt = v.out.Now
+	if v.run.State == Running {
+		v.out.Lease = v.e.Now().Add(v.e.Lease)
+	} else {
+		v.over = true
+	}
+	err := v.e.Runs.Commit(ctx, v.out)
+	if refusal := asRefusal(err); refusal != nil && v.out.Intent != nil {
+		return v.commitRefusal(ctx, refusal)
+	}
+	if err != nil {
+		return err
+	}
+	v.run.Version++
+	v.e.Metrics.committed(v.out)
+	return nil
+}
+
+// wait ends the visit until the time.
+func (v *visit) wait(d time.Duration) {
+	v.run.State = Waiting
+	v.run.WakeAt = v.out.Now.Add(d)
+}
+
+// env is what the kinds are given.
+func (v *visit) env() executors.Env {
+	target, ok := v.set.Targets[v.run.Target]
+	if v.rule != nil {
+		target, ok = v.bound.Target, true
+	}
+	if !ok {
+		target.Name = v.run.Target
+	}
+	return executors.Env{
+		Target: target, Connections: v.e.Connections(), Now: v.e.Now(), Onset: v.run.Alert.StartsAt, Speed: v.e.Speed,
+	}
+}
+
+// bounded gives a call its deadline: always shorter than the lease, so that a late answer never meets a new owner.
+func (v *visit) bounded(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if d <= 0 {
+		d = callTimeout
+	}
+	return context.WithTimeout(ctx, min(d, max(v.e.Lease-leaseMargin, v.e.Lease/2)))
+}
+
+// renew keeps the lease over a chain of slow calls.
+func (v *visit) renew(ctx context.Context) error {
+	return v.e.Runs.Renew(ctx, v.run.ID, v.run.Epoch, v.e.Now().Add(v.e.Lease))
+}

@@ -1,0 +1,140 @@
+package remediation
+
+import (
+	"context"
+
+	"github.com/mixillo/remediator/internal/breaker"
+	"github.com/mixillo/remediator/internal/guard"
+)
+
+// journal appends a record to the run's chain, in the same transaction as what it tells of.
+func (v *visit) journal(kind, text string) {
+	v.out.Entries = append(v.out.Entries, v.run.record(v.out.Now, kind, text))
+}
+
+// ruling sets the verdict of one candidate on the run's event.
+func (v *visit) ruling(verdict Verdict, detail string) {
+	v.out.Rulings = append(v.out.Rulings, Ruling{
+		Event: v.run.Event, Run: v.run.ID, Rule: v.rule.Name, Target: v.run.Target, Mode: string(v.rule.Mode), Verdict: verdict, Detail: detail,
+	})
+}
+
+// ruleAll gives every candidate the same verdict.
+func (v *visit) ruleAll(verdict Verdict, detail string) {
+	v.out.Rulings = nil
+	for _, name := range v.run.Rules {
+		v.out.Rulings = append(v.out.Rulings, Ruling{
+			Event: v.run.Event, Run: v.run.ID, Rule: name, Target: v.run.Target, Verdict: verdict, Detail: detail,
+		})
+	}
+}
+
+func (v *visit) detailOf(rule string) string {
+	for _, r := range v.out.Rulings {
+		if r.Rule == rule {
+			return r.Detail
+		}
+	}
+	return ""
+}
+
+// refuse ends the run by a guard's word. Nothing was touched, unless an earlier rung acted: then that rung's result stands.
+func (v *visit) refuse(r *guard.Refusal) {
+	v.run.Reason = r.Reason
+	v.e.Metrics.refused(r.Reason)
+	v.journal(EntryRefused, r.Error())
+	if v.run.Rule == "" {
+		v.ruleAll(Refused, r.Error())
+	} else if !v.run.Acted && v.rule != nil {
+		v.replaceRuling(Refused, r.Error())
+	}
+	if v.touched() {
+		v.finish(NotFixed, "what was done did not help, and the next rung was refused: "+r.Error())
+		return
+	}
+	v.finish(RefusedRun, r.Error())
+}
+
+// touched reports whether any act of the run has had an effect.
+func (v *visit) touched() bool {
+	for _, s := range v.steps {
+		if s.State == StepApplied || s.State == StepAccepted || s.State == StepUnclear {
+			return true
+		}
+	}
+	return false
+}
+
+func (v *visit) replaceRuling(verdict Verdict, detail string) {
+	for i, r := range v.out.Rulings {
+		if r.Rule == v.run.Rule {
+			v.out.Rulings[i].Verdict, v.out.Rulings[i].Detail = verdict, detail
+			return
+		}
+	}
+	v.ruling(verdict, detail)
+}
+
+// commitRefusal stores the refusal that the shared guards gave under the lock. Nothing of the refused commit was stored: the run goes back
+// to where it was, keeps what it has found, and ends.
+func (v *visit) commitRefusal(ctx context.Context, r *guard.Refusal) error {
+	refused, now := v.out, v.run
+	v.run = v.start
+	v.run.Rules, v.run.RulesHash, v.run.Rule, v.run.Mode, v.run.Seen = now.Rules, now.RulesHash, now.Rule, now.Mode, now.Seen
+	v.steps = v.steps[:len(v.steps)-1]
+	v.out = Commit{Now: v.e.Now(), Rulings: refused.Rulings}
+	for _, e := range refused.Entries {
+		if e.Kind != EntryIntent {
+			v.journal(e.Kind, e.Text)
+		}
+	}
+	if v.run.Phase == PhaseCalm && r.Reason.Passing() {
+		v.wait(v.e.scale(regatherEvery))
+		return v.commit(ctx)
+	}
+	v.refuse(r)
+	return v.commit(ctx)
+}
+
+// finish ends the run with an outcome, tells it, and feeds the breaker.
+func (v *visit) finish(outcome Outcome, detail string) {
+	v.run.Outcome, v.run.Detail = outcome, detail
+	v.journal(EntryOutcome, string(outcome)+": "+detail)
+	v.out.Effect = effect(v.run, v.touched())
+	if v.rule != nil {
+		v.out.Breaker = v.rule.Breaker
+	}
+	if outcome == Fixed {
+		v.followUps()
+	}
+	v.tellOutcome()
+	v.close()
+}
+
+// end closes a run that has no outcome: no rule was chosen.
+func (v *visit) end(outcome Outcome, detail string) {
+	v.run.Outcome, v.run.Detail = outcome, detail
+	v.journal(EntryOutcome, detail)
+	v.close()
+}
+
+func (v *visit) close() {
+	v.run.State, v.run.Phase, v.run.DoneAt = Done, PhaseDone, v.out.Now
+	v.out.Unlock = true
+}
+
+// effect is what a finished run means to the breaker of its rule on the target: only verified outcomes of acts count.
+func effect(r Run, touched bool) breaker.Effect {
+	switch {
+	case r.Origin != ByAlert || !r.Acted:
+		return breaker.None
+	case r.Outcome == Fixed:
+		return breaker.Helped
+	case r.Outcome == NeedsHuman:
+		return breaker.NeedsHuman
+	case r.Outcome == RefusedRun && !touched:
+		return breaker.None
+	default:
+		return breaker.Failed
+	}
+}

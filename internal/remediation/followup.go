@@ -1,0 +1,144 @@
+package remediation
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/mixillo/remediator/internal/executors"
+	"github.com/mixillo/remediator/internal/guard"
+	"github.com/mixillo/remediator/internal/rules"
+)
+
+// followUps makes the runs that a fixed run leaves behind: putting bounds back when it is calm, reminding of what it left pinned.
+func (v *visit) followUps() {
+	if v.rule == nil {
+		return
+	}
+	for i, after := range v.rule.Afterwards {
+		for _, step := range v.steps {
+			if step.State != StepApplied || step.Undo || !concerns(after, step) {
+				continue
+			}
+			v.out.Spawn = append(v.out.Spawn, v.followUp(i, after, step))
+		}
+	}
+}
+
+func concerns(after rules.Afterward, step Step) bool {
+	if after.Kind == rules.Remind {
+		return step.Change.Debt == after.Of
+	}
+	return step.Kind == "cloud_run.scale" && step.Change.Reversible
+}
+
+func (v *visit) followUp(i int, after rules.Afterward, step Step) Run {
+	phase, within := PhaseCalm, after.Within
+	if after.Kind == rules.Remind {
+		phase, within = PhaseRemind, 0
+	}
+	run := Run{
+		ID: v.e.NewID(), Origin: ByFollowUp, Parent: v.run.ID, Event: v.run.Event, Alert: v.run.Alert, Target: v.run.Target,
+		Rule: v.run.Rule, Mode: v.run.Mode, RulesHash: v.run.RulesHash, Of: &step, Rung: i,
+		State: Waiting, Phase: phase, WakeAt: v.out.Now.Add(after.Every), CreatedAt: v.out.Now, UpdatedAt: v.out.Now,
+	}
+	if within > 0 {
+		run.Until = v.out.Now.Add(within)
+	}
+	return run
+}
+
+func (v *visit) afterward() (rules.Afterward, bool) {
+	if v.rule == nil || v.run.Of == nil || v.run.Rung >= len(v.rule.Afterwards) {
+		return rules.Afterward{}, false
+	}
+	return v.rule.Afterwards[v.run.Rung], true
+}
+
+// calm waits until the rule's condition of calm has held for its time, then takes the change back.
+func (v *visit) calm(ctx context.Context) {
+	v.run.State = Running
+	after, ok := v.afterward()
+	if !ok {
+		v.finish(Observed, "the rule that scaled is gone; the bounds stay as they are")
+		return
+	}
+	v.facts = rules.Facts{}
+	v.gather(ctx, v.rule.NeedsCalm(v.run.Rung), time.Time{})
+	j := v.bound.Calm(v.run.Rung, v.signal(), v.facts)
+	v.out.Now = v.e.Now()
+	switch {
+	case !j.Known || !j.Holds:
+		v.run.HeldFrom = time.Time{}
+	case v.run.HeldFrom.IsZero():
+		v.run.HeldFrom = v.out.Now
+	}
+	held := j.Holds && v.out.Now.Sub(v.run.HeldFrom) >= after.Hold
+	switch {
+	case held:
+		v.scaleBack(ctx, after)
+	case !v.run.Until.IsZero() && !v.out.Now.Before(v.run.Until):
+		v.finish(Observed, fmt.Sprintf("it did not stay calm for %s; the bounds stay as they are", after.Hold))
+	default:
+		v.wait(after.Every)
+	}
+}
+
+// scaleBack takes the change back if the target still is as it left it. A passing refusal is tried again at the next look.
+func (v *visit) scaleBack(ctx context.Context, after rules.Afterward) {
+	change, err := v.planUndo(ctx, v.run.Of)
+	if refusal := asRefusal(err); refusal != nil {
+		v.refuse(refusal)
+		return
+	}
+	if err != nil {
+		v.wait(after.Every)
+		return
+	}
+	limits := v.limits()
+	limits.Cooldown = 0
+	intent := &Intent{Query: v.query(), Limits: limits, Act: guardAct(v)}
+	if refusal := v.preview(ctx, intent); refusal != nil {
+		if refusal.Reason.Passing() || refusal.Reason == guard.BudgetExhausted {
+			v.wait(after.Every)
+			return
+		}
+		v.refuse(refusal)
+		return
+	}
+	v.begin(change, intent)
+	v.journal(EntryIntent, change.Summary)
+	v.run.Acted, v.run.DecidedAt = true, v.out.Now
+}
+
+// remind tells people again of what an act left, until it is settled.
+func (v *visit) remind(ctx context.Context) {
+	v.run.State = Running
+	after, ok := v.afterward()
+	if !ok {
+		v.finish(Observed, "the rule that reminded is gone")
+		return
+	}
+	kind, known := executors.LookupAction(v.run.Of.Kind)
+	if !known {
+		v.finish(Observed, "the action that left the debt is gone")
+		return
+	}
+	bounded, cancel := v.bounded(ctx, 0)
+	defer cancel()
+	o, err := kind.New().Observe(bounded, v.env(), v.run.Of.Change, v.run.Of.Operation, v.run.Of.Receipt)
+	switch {
+	case err != nil:
+		v.wait(after.Every)
+	case o.Progress == executors.Applied:
+		v.tellReminder(v.out.Now.Sub(v.run.CreatedAt))
+		v.wait(after.Every)
+	default:
+		v.out.Debts = append(v.out.Debts, Debt{Target: v.run.Target, Kind: after.Of, Run: v.run.Parent, SettledAt: v.out.Now})
+		v.finish(Observed, "the traffic is not as the rollback left it any more; the debt is settled")
+	}
+}
+
+func guardAct(v *visit) guard.Act {
+	return guard.Act{Run: v.run.ID, Rule: v.run.Rule, Target: v.run.Target, At: v.out.Now}
+}

@@ -1,0 +1,207 @@
+package remediation
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/mixillo/remediator/internal/breaker"
+	"github.com/mixillo/remediator/internal/guard"
+	"github.com/mixillo/remediator/internal/rules"
+)
+
+// Errors that a store answers with.
+var (
+	// ErrStaleHint: the run is not at the hinted version any more, or somebody else works on it. Nothing to do.
+	ErrStaleHint = errors.New("the hint is stale")
+	// ErrFenced: somebody else has claimed the run since; what was to be committed is void.
+	ErrFenced = errors.New("fenced off by a newer claim")
+	// ErrNotFound: no such row.
+	ErrNotFound = errors.New("not found")
+	// ErrUnknownSource: the rules file declares no such source.
+	ErrUnknownSource = errors.New("no such source")
+	// ErrUnavailable: the store cannot keep anything now; a sender must keep its delivery.
+	ErrUnavailable = errors.New("the store is unavailable")
+)
+
+// Hint says that a run may be advanced. It may come early, late or twice.
+type Hint struct {
+	Run     string `json:"run"`
+	Version int64  `json:"version"`
+	Epoch   int64  `json:"epoch,omitempty"` // set when the run was born claimed by this process
+}
+
+// Inbound is one webhook as it came in: nothing of it is trusted yet.
+type Inbound struct {
+	Source     string // the name in the path
+	Header     http.Header
+	Body       []byte
+	ReceivedAt time.Time
+}
+
+// Proposal is one run that an event asks for: one alert on one target with the rules that matched.
+type Proposal struct {
+	Run     Run // as it will be inserted when it is admitted
+	Rulings []Ruling
+}
+
+// Resolution says that a firing has ended.
+type Resolution struct {
+	Source      string
+	Episode     string
+	IncidentID  string
+	IncidentKey string
+	Fingerprint string
+	At          time.Time
+}
+
+// Acceptance is all that one event leads to, to be stored in one transaction.
+type Acceptance struct {
+	Event     Event
+	Looked    bool // the event is stored already, as pending: this completes it
+	Proposals []Proposal
+	Rulings   []Ruling // decided without a run: stale, unknown target
+	Resolved  []Resolution
+	Messages  []Message // e.g. the escalation of a look-up that failed for good
+}
+
+// Accepted is what became of an Acceptance.
+type Accepted struct {
+	Event     string
+	Duplicate bool // the delivery was known; nothing was stored
+	Rulings   []Ruling
+	Runs      []Hint
+}
+
+// Related is a run that a proposal may be a repeat of.
+type Related struct {
+	ID          string
+	Source      string
+	Episode     string
+	IncidentKey string
+	IncidentID  string
+	StartsAt    time.Time
+	EndedAt     time.Time // when its episode resolved; zero while it fires
+	State       State
+	Outcome     Outcome
+	Reason      guard.Reason
+	Acted       bool
+}
+
+// Intake keeps events.
+type Intake interface {
+	// Accept stores all of it or nothing. For each proposal it loads the related runs of the same target and asks Admit.
+	Accept(ctx context.Context, a Acceptance) (Accepted, error)
+	// Event reads one event with its body and delivery.
+	Event(ctx context.Context, id string) (Event, error)
+	// Postpone records that a pending event could not be looked up and is tried again.
+	Postpone(ctx context.Context, id string, until time.Time, why string) error
+}
+
+// Claim asks for the right to work on a run.
+type Claim struct {
+	Hint  Hint
+	Owner string
+	Now   time.Time
+	Lease time.Duration
+}
+
+// Claimed is a run with all that a visit needs.
+type Claimed struct {
+	Run      Run
+	Steps    []Step
+	Episode  Related // of the run's own episode: whether it has resolved
+	Siblings int     // other runs of the incident that are open or not fixed
+}
+
+// Runs keeps runs.
+type Runs interface {
+	// Claim grants the run for the lease if the version fits and nobody holds it: epoch+1. A hint that carries the epoch the run
+	// was born with is granted without a write. ErrStaleHint otherwise.
+	Claim(ctx context.Context, c Claim) (Claimed, error)
+	// Renew prolongs the lease; ErrFenced when it is lost.
+	Renew(ctx context.Context, run string, epoch int64, until time.Time) error
+	// Snapshot reads what the shared guards judge, outside any lock.
+	Snapshot(ctx context.Context, q SnapshotQuery) (guard.Snapshot, error)
+	// Commit applies all of it or nothing. ErrFenced when the epoch is not the run's; a *guard.Refusal when the intent is refused
+	// by the shared guards under the lock.
+	Commit(ctx context.Context, c Commit) error
+}
+
+// SnapshotQuery names what a snapshot is about.
+type SnapshotQuery struct {
+	Now     time.Time
+	Run     string
+	Rule    string
+	Target  string
+	First   bool // no act of this run yet
+	Breaker breaker.Policy
+}
+
+// Commit is the value a visit ends in.
+type Commit struct {
+	Now      time.Time
+	Run      Run // the row as it shall be; Epoch is the fence, Version is raised by the store
+	Steps    []Step
+	Rulings  []Ruling
+	Entries  []Entry
+	Messages []Message
+	Intent   *Intent
+	// Effect feeds the breaker of the run's rule and target when the run is done.
+	Effect  breaker.Effect
+	Breaker breaker.Policy
+	Unlock  bool
+	Debts   []Debt    // opened, or settled when SettledAt is set
+	Spawn   []Run     // follow-ups
+	Lease   time.Time // until when the claim goes on; zero: release it
+}
+
+// Intent asks for lock, debit and shared guards in the commit's transaction.
+type Intent struct {
+	Query  SnapshotQuery
+	Limits guard.Limits
+	Act    guard.Act // the debit; none when its Run is empty (the same rung tried again, or a part of a change)
+	// Exempt: an undo or a settling of debt takes the lock and is debited, and is not judged by budgets, breaker or pause.
+	Exempt bool
+}
+
+// RuleBook gives the rules in force and those a run was decided by.
+type RuleBook interface {
+	Current() *rules.Set
+	ByHash(ctx context.Context, hash string) (*rules.Set, error)
+}
+
+// Due lists what should have been done by now, for the sweeper.
+type Due struct {
+	Runs   []Hint
+	Events []string
+	Lanes  []Lane
+}
+
+// Lane is the ordered queue of one run's messages on one channel.
+type Lane struct {
+	Run     string
+	Channel Channel
+}
+
+// Sent is how the telling of a message ended.
+type Sent struct {
+	ID        string
+	State     MessageState // MessageQueued: try again at NotBefore
+	RemoteID  string
+	Error     string
+	At        time.Time
+	NotBefore time.Time
+}
+
+// Outbox keeps messages until they are told.
+type Outbox interface {
+	// Next takes the first message of the lane that is neither ended nor waiting, counts the attempt durably before it returns, and
+	// keeps others off it for the lease. thread is the remote id of the lane's first sent message, for threads.
+	Next(ctx context.Context, l Lane, now time.Time, lease time.Duration) (m Message, thread string, ok bool, err error)
+	// End records how it ended.
+	End(ctx context.Context, s Sent) error
+	// OtherRuns reports how many other runs of the incident are open, or done without being fixed or resolved by themselves.
+	OtherRuns(ctx context.Context, m Message) (int, error)
+}

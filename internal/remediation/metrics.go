@@ -1,0 +1,129 @@
+package remediation
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mixillo/remediator/internal/executors"
+	"github.com/mixillo/remediator/internal/guard"
+	"github.com/mixillo/remediator/internal/rules"
+)
+
+// Metrics are the engine's instruments. Their labels come from configuration and closed sets alone.
+type Metrics struct {
+	events      *prometheus.CounterVec
+	runs        *prometheus.CounterVec
+	steps       *prometheus.CounterVec
+	stepSeconds *prometheus.HistogramVec
+	refusals    *prometheus.CounterVec
+	systems     *prometheus.GaugeVec
+	toAction    prometheus.Histogram
+}
+
+// Verdicts of a whole event, beside those of rules.
+const (
+	eventUnauthenticated = "unauthenticated"
+	eventRepeated        = "repeated"
+)
+
+// NewMetrics registers the instruments.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "remediator_events_total", Help: "Deliveries and the verdicts of rules on them, by source.",
+		}, []string{"source", "verdict"}),
+		runs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "remediator_runs_total", Help: "Runs that are done, by rule and outcome.",
+		}, []string{"rule", "outcome"}),
+		steps: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "remediator_steps_total", Help: "Calls of probes and actions, by kind and result.",
+		}, []string{"kind", "result"}),
+		stepSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "remediator_step_duration_seconds", Help: "Duration of calls of probes and actions.",
+			Buckets: []float64{.005, .02, .1, .5, 1, 2.5, 5, 10},
+		}, []string{"kind"}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "remediator_refusals_total", Help: "Runs refused by a guard, by reason.",
+		}, []string{"reason"}),
+		systems: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "remediator_system_breaker_open", Help: "Whether the breaker of an outside system is open (1), half open (0.5) or closed (0).",
+		}, []string{"system"}),
+		toAction: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "remediator_webhook_to_action_seconds", Help: "Time from the webhook to the end of the first call that acts.",
+			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
+		}),
+	}
+	r.MustRegister(m.events, m.runs, m.steps, m.stepSeconds, m.refusals, m.systems, m.toAction)
+	return m
+}
+
+// Init creates the series that the rules can lead to, so that their zeros show. Call it again after a reload.
+func (m *Metrics) Init(set *rules.Set) {
+	verdicts := []string{
+		string(NotMatched), string(Candidate), string(Duplicate), string(StaleEvent), string(Refused), eventUnauthenticated, eventRepeated,
+		string(EventIgnored), string(EventInvalid), string(EventFailed), string(EventPending),
+	}
+	for source := range set.Sources {
+		for _, verdict := range verdicts {
+			m.events.WithLabelValues(source, verdict)
+		}
+	}
+	for _, rule := range set.Rules {
+		for _, outcome := range Outcomes() {
+			m.runs.WithLabelValues(rule.Name, string(outcome))
+		}
+	}
+	for _, kind := range append(executors.Actions(), executors.Probes()...) {
+		m.stepSeconds.WithLabelValues(kind)
+		for _, result := range []string{"ok", "refused", "error"} {
+			m.steps.WithLabelValues(kind, result)
+		}
+		m.systems.WithLabelValues(executors.System(kind))
+	}
+	for _, reason := range guard.Reasons() {
+		m.refusals.WithLabelValues(string(reason))
+	}
+}
+
+func (m *Metrics) unauthenticated(source string) {
+	m.events.WithLabelValues(source, eventUnauthenticated).Inc()
+}
+
+// accepted counts a stored event by what became of it.
+func (m *Metrics) accepted(a Acceptance, r Accepted) {
+	source := a.Event.Source
+	switch {
+	case r.Duplicate:
+		m.events.WithLabelValues(source, eventRepeated).Inc()
+	case a.Event.State != EventMatched:
+		m.events.WithLabelValues(source, string(a.Event.State)).Inc()
+	case len(r.Rulings) == 0 && len(a.Resolved) == 0:
+		m.events.WithLabelValues(source, string(NotMatched)).Inc()
+	}
+	for _, ruling := range r.Rulings {
+		m.events.WithLabelValues(source, string(ruling.Verdict)).Inc()
+	}
+}
+
+func (m *Metrics) step(kind, result string, took time.Duration) {
+	m.steps.WithLabelValues(kind, result).Inc()
+	m.stepSeconds.WithLabelValues(kind).Observe(took.Seconds())
+}
+
+func (m *Metrics) firstAction(since time.Duration) { m.toAction.Observe(since.Seconds()) }
+
+func (m *Metrics) refused(r guard.Reason) { m.refusals.WithLabelValues(string(r)).Inc() }
+
+// committed counts a run that a commit has ended.
+func (m *Metrics) committed(c Commit) {
+	if c.Run.State == Done && c.Run.Outcome != NoOutcome && c.Run.Rule != "" {
+		m.runs.WithLabelValues(c.Run.Rule, string(c.Run.Outcome)).Inc()
+	}
+}
+
+// systemBreaker is told by gobreaker, under its lock: it must not ask the breaker anything.
+func (m *Metrics) systemBreaker(system, state string) {
+	open := map[string]float64{"open": 1, "half-open": 0.5}
+	m.systems.WithLabelValues(system).Set(open[state])
+}

@@ -1,0 +1,273 @@
+package remediation
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mixillo/remediator/internal/executors"
+	"github.com/mixillo/remediator/internal/rules"
+)
+
+// maxSummary is what Events v2 takes as an incident's summary.
+const maxSummary = 1024
+
+// teller gives the rule whose `tell` a run goes by: its own, else its first candidate's.
+func (v *visit) teller() *rules.Rule {
+	if v.rule != nil {
+		return v.rule
+	}
+	for _, name := range v.run.Rules {
+		if rule, ok := v.set.Rule(name); ok {
+			return rule
+		}
+	}
+	return nil
+}
+
+// tell puts a message into the outbox, in the transaction of what it tells of.
+func (v *visit) tell(channel Channel, kind MessageKind, text string) {
+	m := Message{
+		ID: fmt.Sprintf("%s-%d", v.run.ID, v.run.Told), Run: v.run.ID, Seq: v.run.Told, Channel: channel, Kind: kind, Text: text,
+		IncidentID: v.run.Alert.IncidentID, IncidentKey: v.run.Alert.IncidentKey, State: MessageQueued, CreatedAt: v.out.Now,
+	}
+	if !v.address(&m) {
+		return
+	}
+	v.run.Told++
+	v.out.Messages = append(v.out.Messages, m)
+}
+
+// address fills in where a message goes; false when the rules tell nobody there.
+func (v *visit) address(m *Message) bool {
+	var to rules.Tell
+	if rule := v.teller(); rule != nil {
+		to = rule.Tell
+	}
+	switch m.Channel {
+	case PagerDuty:
+		if to.PagerDuty == nil || m.IncidentID == "" && m.IncidentKey == "" {
+			return false
+		}
+		m.Connection, m.Open = to.PagerDuty.Connection, to.PagerDuty.OpenIncident
+		m.Summary, m.Severity = v.headline(), v.run.Alert.Labels["severity"]
+	case Slack:
+		if to.Slack == nil {
+			return false
+		}
+		m.Connection, m.Room = to.Slack.Connection, to.Slack.Channel
+	}
+	return true
+}
+
+func (v *visit) headline() string {
+	name := first(v.run.Alert.Annotations["summary"], v.run.Alert.Labels["alertname"])
+	text := []rune(fmt.Sprintf("%s (%s)", first(name, "alert"), v.run.Target))
+	return string(text[:min(len(text), maxSummary)])
+}
+
+// acknowledge says that the run is about to act: only from here on may a robot silence the pager.
+func (v *visit) acknowledge(c executors.Change) {
+	if v.run.Origin != ByAlert || v.run.Acked {
+		return
+	}
+	v.run.Acked = true
+	v.tell(PagerDuty, Acknowledge, "")
+	v.tell(Slack, Post, fmt.Sprintf("%s: rule %s is about to %s", v.headline(), v.run.Rule, c.Summary))
+}
+
+// escalateLate calls a human once a run has been at it for too long.
+func (v *visit) escalateLate() {
+	if v.rule == nil || !v.run.Acted || v.run.Escalated || v.run.Origin != ByAlert || v.rule.Escalate.After <= 0 {
+		return
+	}
+	if v.out.Now.Sub(v.run.CreatedAt) < v.rule.Escalate.After {
+		return
+	}
+	v.escalate(fmt.Sprintf("not fixed within %s; remediator is still at it", v.rule.Escalate.After))
+}
+
+func (v *visit) escalate(why string) {
+	if v.run.Escalated {
+		return
+	}
+	v.run.Escalated = true
+	v.journal(EntryEscalated, why)
+	v.tell(PagerDuty, Escalate, why)
+	v.tell(Slack, Post, fmt.Sprintf("%s: a human is needed: %s", v.headline(), why))
+}
+
+// tellOutcome leaves the note and, as the outcome asks, resolves or calls a human.
+func (v *visit) tellOutcome() {
+	calls := v.callsHuman()
+	if calls {
+		v.escalate(string(v.run.Outcome) + ": " + v.run.Detail)
+	}
+	text := v.report()
+	v.tell(PagerDuty, Note, text)
+	v.tell(Slack, Post, text)
+	if v.mayResolve() {
+		v.tell(PagerDuty, Resolve, v.run.Detail)
+	}
+}
+
+// callsHuman: whatever silenced the pager or touched something and did not end well wakes somebody; so does a rule that only diagnoses.
+func (v *visit) callsHuman() bool {
+	switch v.run.Outcome {
+	case Fixed, ResolvedItself:
+		return false
+	case Undone:
+		return v.run.Origin == ByAlert
+	case Observed:
+		return v.run.Mode == string(rules.Auto) && v.run.Origin == ByAlert
+	case RefusedRun:
+		return v.run.Acked
+	default:
+		return true
+	}
+}
+
+// mayResolve: only a verified run resolves, only where the rule says so, and never before a sender that would open the incident again.
+// Whether the incident's other alerts allow it is asked when the message is told.
+func (v *visit) mayResolve() bool {
+	rule := v.teller()
+	if v.run.Outcome != Fixed || rule == nil || rule.Tell.PagerDuty == nil || rule.Tell.PagerDuty.ResolveWhen != rules.ResolveFixed {
+		return false
+	}
+	return !v.run.Alert.SelfResolving || !v.episode.EndedAt.IsZero()
+}
+
+func (v *visit) tellReminder(since time.Duration) {
+	text := fmt.Sprintf("reminder: the traffic of %s has been pinned for %s by run %s; new deploys serve nothing until `remediator unpin %s`",
+		v.run.Target, since.Round(time.Minute), v.run.Parent, v.run.Target)
+	v.tell(PagerDuty, Note, text)
+	v.tell(Slack, Post, text)
+}
+
+// report is the note: what was seen, what was done, how it was verified, how to undo it. It says nothing that the run does not hold.
+func (v *visit) report() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "remediator: %s. %s\n", outcomeWords(v.run.Outcome), sentence(v.run.Detail))
+	fmt.Fprintf(&b, "rule %s, target %s, mode %s\n", first(v.run.Rule, "(none chosen)"), v.run.Target, first(v.run.Mode, "-"))
+	v.reportSeen(&b)
+	v.reportDone(&b)
+	if v.run.Outcome == Fixed {
+		fmt.Fprintf(&b, "\nHow it was verified\n- %s\n", v.run.Detail)
+	}
+	v.reportUndo(&b)
+	fmt.Fprintf(&b, "\njournal head %s", v.run.Head)
+	return b.String()
+}
+
+func outcomeWords(o Outcome) string {
+	switch o {
+	case Fixed:
+		return "FIXED (verified)"
+	case NotFixed:
+		return "NOT FIXED"
+	case Inconclusive:
+		return "INCONCLUSIVE (it could not be told whether it helped)"
+	case RefusedRun:
+		return "REFUSED (nothing was changed)"
+	case Undone:
+		return "UNDONE"
+	case NeedsHuman:
+		return "NEEDS A HUMAN (the change may have taken effect)"
+	case Observed:
+		return "OBSERVED (nothing was changed)"
+	case ResolvedItself:
+		return "RESOLVED BY ITSELF (nothing was changed)"
+	default:
+		return "NO RULE CHOSEN"
+	}
+}
+
+func sentence(s string) string {
+	if s == "" || strings.HasSuffix(s, ".") {
+		return s
+	}
+	return s + "."
+}
+
+func (v *visit) reportSeen(b *strings.Builder) {
+	if len(v.run.Seen) == 0 {
+		return
+	}
+	b.WriteString("\nWhat was seen\n")
+	shown := map[string]bool{}
+	for _, s := range v.run.Seen { // the first look at each probe decided; later ones were samples
+		if shown[s.Probe] {
+			continue
+		}
+		shown[s.Probe] = true
+		text := s.Summary
+		if s.Err != "" {
+			text = "could not be had: " + s.Err
+		}
+		fmt.Fprintf(b, "- %s %s: %s\n", clock(s.At), s.Probe, text)
+	}
+	if last := v.run.Seen[len(v.run.Seen)-1]; !v.run.AppliedAt.IsZero() && last.At.After(v.run.AppliedAt) {
+		fmt.Fprintf(b, "- %s %s, after the act: %s\n", clock(last.At), last.Probe, first(last.Summary, last.Err))
+	}
+}
+
+func (v *visit) reportDone(b *strings.Builder) {
+	b.WriteString("\nWhat was done\n")
+	if len(v.steps) == 0 {
+		b.WriteString("- nothing\n")
+	}
+	for _, s := range v.steps {
+		fmt.Fprintf(b, "- %s %s: %s\n", clock(s.StartedAt), s.Change.Summary, stepWords(s))
+		if s.State != StepApplied {
+			continue
+		}
+		for _, key := range slices.Sorted(maps.Keys(s.Change.After)) {
+			fmt.Fprintf(b, "    %s: %s -> %s\n", key, first(s.Change.Before[key], "-"), s.Change.After[key])
+		}
+		for _, line := range s.Change.Evidence {
+			fmt.Fprintf(b, "    because %s\n", line)
+		}
+	}
+}
+
+func stepWords(s Step) string {
+	switch s.State {
+	case StepApplied:
+		return "done, read back at " + clock(s.EndedAt)
+	case StepFailed:
+		return "failed: " + s.Detail
+	case StepDropped:
+		return "not done: " + s.Detail
+	case StepUnclear:
+		return "unclear: " + s.Detail
+	default:
+		return "begun, its end is not known"
+	}
+}
+
+func (v *visit) reportUndo(b *strings.Builder) {
+	for _, s := range v.steps {
+		if s.State != StepApplied || s.Undo || v.run.Outcome == Undone {
+			continue
+		}
+		fmt.Fprintf(b, "\nHow to undo it\n- %s\n", first(s.Change.UndoHint, "there is no known way back"))
+		if s.Change.Debt == executors.DebtPinnedTraffic {
+			b.WriteString("Left to be settled: traffic is pinned; new deploys serve nothing until it is unpinned\n")
+		}
+	}
+}
+
+// clock shows a time as people on call compare it.
+func clock(t time.Time) string { return t.UTC().Format("15:04:05") + "Z" }
+
+// pagerDutyConnection names the connection that messages without a rule go by.
+func pagerDutyConnection(set *rules.Set) string {
+	for _, rule := range set.Rules {
+		if rule.Tell.PagerDuty != nil {
+			return rule.Tell.PagerDuty.Connection
+		}
+	}
+	return "pagerduty"
+}

@@ -1,0 +1,51 @@
+package rules
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/mixillo/remediator/internal/executors"
+)
+
+// filler fills the target into texts such as "{{ .Target.Health }}". Nothing but these names can stand in the braces: parameters are no
+// programs, and no word of an alert can reach them.
+func filler(t executors.Target) func(string) (string, *misfit) {
+	values := map[string]string{"Name": t.Name, "Health": t.Health, "Control": t.Control}
+	field := regexp.MustCompile(`^\{\{\s*\.Target\.([A-Za-z]+)\s*\}\}`)
+	return func(text string) (string, *misfit) {
+		var filled strings.Builder
+		rest := text
+		for {
+			before, after, found := strings.Cut(rest, "{{")
+			filled.WriteString(before)
+			if !found {
+				return filled.String(), nil
+			}
+			offset := len([]rune(text)) - len([]rune(after)) - 2
+			match := field.FindStringSubmatch("{{" + after)
+			if match == nil {
+				return "", &misfit{offset, "only names of the target can stand between {{ and }}", placeholders(values)}
+			}
+			value, known := values[match[1]]
+			switch {
+			case !known:
+				return "", &misfit{offset, "a target has no " + match[1], placeholders(values)}
+			case value == "":
+				return "", &misfit{offset, fmt.Sprintf("target %s declares no %s", t.Name, strings.ToLower(match[1])), ""}
+			}
+			filled.WriteString(value)
+			rest = after[len(match[0])-2:]
+		}
+	}
+}
+
+func placeholders(values map[string]string) string {
+	var words []string
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		words = append(words, "{{ .Target."+name+" }}")
+	}
+	return "allowed: " + strings.Join(words, ", ")
+}

@@ -1,0 +1,285 @@
+package rules
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/mixillo/remediator/internal/connect"
+	"github.com/mixillo/remediator/internal/executors"
+	"github.com/mixillo/remediator/internal/sources"
+)
+
+// Options change how a rules file is read.
+type Options struct {
+	// Speed divides every duration of the file, for a world that runs faster than real; 0 and 1 leave them as written. Texts of
+	// expressions stay as they are.
+	Speed float64
+	// Overlay is YAML whose entries under connections, sources and targets take the place of same-named ones.
+	Overlay []byte
+}
+
+// Load reads a rules file; name is only for messages. The error is Diagnostics, with every mistake found. It reads no other file
+// and calls nothing.
+func Load(name string, text []byte, o Options) (*Set, error) {
+	b := newBuilder(name, text, o)
+	top := b.document(b.file, text)
+	if top == nil || !b.plain(top, 0) || !b.isMapping(top) {
+		return nil, b.err()
+	}
+	if len(o.Overlay) > 0 {
+		b.lay(top, o.Overlay)
+	}
+	b.build(top)
+	if err := b.err(); err != nil {
+		return nil, err
+	}
+	return b.set, nil
+}
+
+// builder makes a Set of the file's nodes.
+type builder struct {
+	*report
+	set       *Set
+	speed     float64
+	defaults  defaultsText
+	languages languages
+	lines     map[string]int // of rules by name
+	missed    map[string]bool
+}
+
+func newBuilder(name string, text []byte, o Options) *builder {
+	sum := sha256.New()
+	_, _ = sum.Write(text)
+	if len(o.Overlay) > 0 {
+		_, _ = sum.Write([]byte{0})
+		_, _ = sum.Write(o.Overlay)
+	}
+	return &builder{
+		report: newReport(name, text),
+		set: &Set{
+			Name: name, Hash: hex.EncodeToString(sum.Sum(nil)), Text: slices.Clone(text),
+			Sources: map[string]sources.Source{}, SourceKinds: map[string]string{},
+			Connections: map[string]connect.Config{}, Targets: map[string]executors.Target{}, byName: map[string]*Rule{},
+		},
+		speed: o.Speed, languages: languages{}, lines: map[string]int{}, missed: map[string]bool{},
+	}
+}
+
+func (b *builder) decoder() *decoder { return newDecoder(b.report, b.speed) }
+
+func (b *builder) build(top *yaml.Node) {
+	var file fileText
+	d := b.decoder()
+	d.into(top, &file)
+	if d.wrote(&file.Version) && file.Version != 1 {
+		b.at(d.node(&file.Version, top), mistake{id: "bad-value", message: "this program reads version 1 of the rules file"})
+	}
+	b.entries(file.Connections, b.connection)
+	b.entries(file.Sources, b.source)
+	b.entries(file.Targets, b.target)
+	b.defaults = file.Defaults
+	b.checkGuard(d, file.Defaults.Guard)
+	b.checkTell(d, file.Defaults.Tell)
+	matchers := make([][]matcher, 0, len(file.Rules))
+	for i, n := range file.Rules {
+		r := b.rule(n)
+		r.Index = i
+		b.set.Rules = append(b.set.Rules, r)
+		b.set.byName[r.Name] = r
+		matchers = append(matchers, r.matchers)
+	}
+	b.set.index = newIndex(matchers)
+}
+
+// entries walks a section whose keys are names.
+func (b *builder) entries(section *yaml.Node, each func(key, value *yaml.Node)) {
+	if section == nil || absent(section) || !b.isMapping(section) {
+		return
+	}
+	seen := map[string]bool{}
+	for i := 0; i+1 < len(section.Content); i += 2 {
+		key := section.Content[i]
+		if key.Kind != yaml.ScalarNode || seen[key.Value] {
+			continue
+		}
+		seen[key.Value] = true
+		if !isName(key.Value, "_-") {
+			b.at(key, mistake{id: "bad-name", message: fmt.Sprintf("%s is no name", show(key.Value)),
+				hint: "a name is made of small letters, digits, - and _, at most 63 of them, and begins with a letter or digit"})
+			continue
+		}
+		each(key, section.Content[i+1])
+	}
+}
+
+// isName reports whether the text is made of small letters, digits and, not at its front, the joining characters.
+func isName(text, joints string) bool {
+	if text == "" || len(text) > 63 || strings.ContainsRune(joints, rune(text[0])) {
+		return false
+	}
+	return strings.TrimFunc(text, func(c rune) bool {
+		return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || strings.ContainsRune(joints, c)
+	}) == ""
+}
+
+// kind splits off the optional key `kind` of an entry; without it the entry's name is its kind.
+func (b *builder) kind(key, value *yaml.Node) (where *yaml.Node, kind string, rest *yaml.Node) {
+	named := find(value, "kind")
+	if value.Kind != yaml.MappingNode || named == nil {
+		return key, key.Value, value
+	}
+	d := b.decoder()
+	d.into(named, &kind)
+	copied := *value
+	copied.Content = nil
+	for i := 0; i+1 < len(value.Content); i += 2 {
+		if value.Content[i].Value != "kind" {
+			copied.Content = append(copied.Content, value.Content[i], value.Content[i+1])
+		}
+	}
+	if b.overlaid[value] {
+		b.overlaid[&copied] = true
+	}
+	return named, kind, &copied
+}
+
+func (b *builder) connection(key, value *yaml.Node) {
+	where, name, rest := b.kind(key, value)
+	kind, ok := connect.Lookup(name)
+	if !ok {
+		b.unknownKind(where, "connection", name, connect.Kinds())
+		return
+	}
+	config := kind.New()
+	b.fill(rest, config)
+	b.set.Connections[key.Value] = config
+}
+
+func (b *builder) source(key, value *yaml.Node) {
+	where, name, rest := b.kind(key, value)
+	kind, ok := sources.Lookup(name)
+	if !ok {
+		b.unknownKind(where, "source", name, sources.Kinds())
+		return
+	}
+	source := kind.New(key.Value)
+	b.fill(rest, source)
+	b.set.Sources[key.Value], b.set.SourceKinds[key.Value] = source, name
+	if name != pagerDuty {
+		return
+	}
+	connection := pagerDuty
+	if written := find(rest, "connection"); written != nil {
+		where, connection = written, written.Value
+	}
+	b.needsConnection(where, connection, "a PagerDuty source looks the alerts of an incident up")
+}
+
+// fill decodes an entry into its kind's parameters.
+func (b *builder) fill(n *yaml.Node, parameters any) {
+	d := b.decoder()
+	d.into(n, parameters)
+}
+
+func (b *builder) unknownKind(n *yaml.Node, what, name string, known []string) {
+	b.at(n, mistake{id: "unknown-kind", message: fmt.Sprintf("there is no kind of %s called %s", what, show(name)), hint: suggest(name, known)})
+}
+
+// The names under which the file declares the connections that kinds use.
+const (
+	googleCloud = "google_cloud"
+	pagerDuty   = "pagerduty"
+	slack       = "slack"
+)
+
+// needsConnection reports, once per connection, that something in use has none.
+func (b *builder) needsConnection(n *yaml.Node, name, why string) {
+	if _, ok := b.set.Connections[name]; ok || b.missed[name] {
+		return
+	}
+	b.missed[name] = true
+	b.at(n, mistake{id: "missing-connection", message: fmt.Sprintf("the file declares no connection %s; %s", show(name), why),
+		hint: fmt.Sprintf("declare %s under connections", show(name))})
+}
+
+func (b *builder) target(key, value *yaml.Node) {
+	t := executors.Target{Name: key.Value, Systems: map[string]any{}}
+	if absent(value) {
+		value = &yaml.Node{Kind: yaml.MappingNode, Line: value.Line, Column: value.Column}
+	}
+	if b.isMapping(value) {
+		b.targetKeys(&t, value)
+	}
+	b.set.Targets[key.Value] = t
+}
+
+func (b *builder) targetKeys(t *executors.Target, value *yaml.Node) {
+	var text targetText
+	d := b.decoder()
+	before := len(b.list)
+	fields := fieldsOf(reflect.ValueOf(&text).Elem())
+	sections := map[string]*yaml.Node{}
+	for i := 0; i+1 < len(value.Content); i += 2 {
+		name, section := value.Content[i], value.Content[i+1]
+		kind, isSystem := executors.LookupTarget(name.Value)
+		switch {
+		case isSystem:
+			sections[name.Value], t.Systems[name.Value] = section, kind.New()
+			b.fill(section, t.Systems[name.Value])
+		case slices.ContainsFunc(fields, func(f field) bool { return f.key == name.Value }):
+			d.field(fields, name, section)
+		default:
+			b.at(name, mistake{id: "unknown-key", message: "there is no key " + show(name.Value) + " in a target", hint: suggest(name.Value, targetWords(fields))})
+		}
+	}
+	b.checkURL(d, &text.Health)
+	b.checkURL(d, &text.Control)
+	t.Health, t.Control, t.Migrations = text.Health, text.Control, string(text.Migrations)
+	if len(b.list) == before {
+		b.checkSections(*t, sections)
+	}
+}
+
+func targetWords(fields []field) []string {
+	words := executors.Targets()
+	for _, f := range fields {
+		words = append(words, f.key)
+	}
+	return words
+}
+
+// checkSections lets the sections of a target judge themselves.
+func (b *builder) checkSections(t executors.Target, sections map[string]*yaml.Node) {
+	for system, n := range sections {
+		b.validate(t.Systems[system], t, n, "")
+	}
+}
+
+// validate lets parameters judge themselves and reports what they say.
+func (b *builder) validate(parameters any, t executors.Target, n *yaml.Node, about string) {
+	v, ok := parameters.(interface {
+		Validate(t executors.Target) error
+	})
+	if !ok {
+		return
+	}
+	if err := v.Validate(t); err != nil {
+		b.at(n, mistake{id: "bad-parameters", message: about + plainWords(err.Error())})
+	}
+}
+
+func (b *builder) checkURL(d *decoder, text *string) {
+	if *text == "" {
+		return
+	}
+	if u, err := url.Parse(*text); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
+		b.at(d.node(text, nil), mistake{id: "bad-value", message: "must be an address such as https://api.example.com/health"})
+	}
+}

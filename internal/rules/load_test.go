@@ -1,0 +1,101 @@
+package rules
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/mixillo/remediator/internal/breaker"
+	"github.com/mixillo/remediator/internal/connect"
+	"github.com/mixillo/remediator/internal/guard"
+)
+
+func playbook(t testing.TB) *Set { return loadFile(t, "testdata/playbook.yaml", Options{}) }
+
+func loadFile(t testing.TB, name string, o Options) *Set {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := Load(name, text, o)
+	if err != nil {
+		t.Fatalf("loading %s:\n%v", name, err)
+	}
+	return set
+}
+
+func windows(hour, day int) []guard.Window {
+	return []guard.Window{{Most: hour, Per: time.Hour}, {Most: day, Per: 24 * time.Hour}}
+}
+
+func TestLoadRules(t *testing.T) {
+	t.Parallel()
+	notes := &TellPagerDuty{Connection: "pagerduty", ResolveWhen: ResolveNever}
+	slack := &TellSlack{Connection: "slack", Every: 15 * time.Minute}
+	want := []*Rule{
+		{
+			Name: "roll-back-a-bad-deploy", Mode: Auto, Index: 0,
+			Limits:   guard.Limits{Rule: windows(3, 6), Target: windows(2, 4), Fleet: windows(6, 20), Cooldown: time.Hour},
+			Breaker:  breaker.Policy{Failures: 3, ProbeAfter: time.Hour},
+			MaxAge:   24 * time.Hour,
+			Verify:   &Verify{Hold: 2 * time.Minute, Within: 10 * time.Minute, Every: 10 * time.Second},
+			Tell:     Tell{PagerDuty: &TellPagerDuty{Connection: "pagerduty", ResolveWhen: ResolveFixed}, Slack: slack},
+			Escalate: Escalate{After: 45 * time.Minute},
+			Afterwards: []Afterward{
+				{Kind: Remind, Of: "pinned_traffic", Every: 48 * time.Hour},
+			},
+			Rungs: []Rung{{"cloud_run.rollback"}, {"fake.action"}},
+		},
+		{
+			Name: "scale-when-slow", Mode: Approve, Index: 1,
+			Limits:   guard.Limits{Rule: windows(2, 6), Target: windows(2, 4), Fleet: windows(6, 20), Cooldown: 30 * time.Minute},
+			Breaker:  breaker.Policy{Failures: 3, ProbeAfter: time.Hour},
+			MaxAge:   10 * time.Minute,
+			Verify:   &Verify{Hold: 2 * time.Minute, Within: 10 * time.Minute, Every: 30 * time.Second, Settle: time.Minute},
+			Tell:     Tell{PagerDuty: notes, Slack: slack},
+			Escalate: Escalate{After: 30 * time.Minute},
+			Afterwards: []Afterward{
+				{Kind: ScaleBack, Hold: 10 * time.Minute, Within: 24 * time.Hour, Every: time.Minute},
+			},
+			Rungs: []Rung{{"cloud_run.scale"}},
+		},
+		{
+			Name: "diagnose", Description: "Nothing can be done about the database by itself.", Mode: Observe, Index: 2,
+			Limits:   guard.Limits{Rule: windows(2, 6), Target: windows(2, 4), Fleet: windows(6, 20), Cooldown: 30 * time.Minute},
+			Breaker:  breaker.Policy{Failures: 3, ProbeAfter: time.Hour},
+			MaxAge:   10 * time.Minute,
+			Tell:     Tell{PagerDuty: notes, Slack: slack},
+			Escalate: Escalate{After: 30 * time.Minute},
+		},
+	}
+	if diff := cmp.Diff(want, playbook(t).Rules, cmpopts.IgnoreUnexported(Rule{})); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
+	}
+}
+
+func TestLoadSections(t *testing.T) {
+	t.Parallel()
+	set := playbook(t)
+	if diff := cmp.Diff(map[string]string{"pagerduty": "fake", "prometheus": "fake"}, set.SourceKinds); diff != "" {
+		t.Errorf("source kinds (-want +got):\n%s", diff)
+	}
+	source, _ := set.Sources["pagerduty"].(*fakeSource)
+	if diff := cmp.Diff([]connect.Secret{{File: "secrets/pagerduty"}, {File: "secrets/pagerduty-next"}}, source.Signing); diff != "" {
+		t.Errorf("secrets (-want +got):\n%s", diff)
+	}
+	want := &fakeConnection{Token: connect.Secret{File: "x"}, Timeout: 90 * time.Second, Insecure: true}
+	if diff := cmp.Diff(want, set.Connections["other"]); diff != "" {
+		t.Errorf("connection (-want +got):\n%s", diff)
+	}
+	backend := set.Targets["backend"]
+	if diff := cmp.Diff(&fakeService{Service: "mixillo-backend"}, backend.Systems["cloud_run"]); diff != "" {
+		t.Errorf("section (-want +got):\n%s", diff)
+	}
+	if backend.Health != "https://backend.example.com/health" || backend.Migrations != "marked" || backend.Name != "backend" {
+		t.Errorf("target is %+v", backend)
+	}
+}

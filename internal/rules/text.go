@@ -1,0 +1,122 @@
+package rules
+
+import (
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/mixillo/remediator/internal/executors"
+)
+
+// fileText is the rules file as it is written; sections whose keys are names are kept as nodes.
+type fileText struct {
+	Version     int          `yaml:"version" rules:"required"`
+	Sources     *yaml.Node   `yaml:"sources"`
+	Connections *yaml.Node   `yaml:"connections"`
+	Targets     *yaml.Node   `yaml:"targets"`
+	Defaults    defaultsText `yaml:"defaults"`
+	Rules       []*yaml.Node `yaml:"rules"`
+}
+
+// defaultsText holds what rules that say nothing else get.
+type defaultsText struct {
+	Mode     Mode         `yaml:"mode"`
+	Guard    guardText    `yaml:"guard"`
+	Tell     tellText     `yaml:"tell"`
+	Escalate escalateText `yaml:"escalate"`
+}
+
+type ruleText struct {
+	Name        string       `yaml:"name" rules:"required"`
+	Description string       `yaml:"description"`
+	Match       *yaml.Node   `yaml:"match"`
+	Target      *yaml.Node   `yaml:"target" rules:"required"`
+	Mode        Mode         `yaml:"mode"`
+	Gather      *yaml.Node   `yaml:"gather"`
+	If          string       `yaml:"if"`
+	Do          []*yaml.Node `yaml:"do"`
+	Verify      *verifyText  `yaml:"verify"`
+	Guard       guardText    `yaml:"guard"`
+	Tell        tellText     `yaml:"tell"`
+	Escalate    escalateText `yaml:"escalate"`
+	Afterwards  []*yaml.Node `yaml:"afterwards"`
+}
+
+// fromText is a target that a label of the alert names.
+type fromText struct {
+	From string     `yaml:"from" rules:"required"`
+	Map  *yaml.Node `yaml:"map"`
+}
+
+type verifyText struct {
+	If     string         `yaml:"if" rules:"required"`
+	Hold   time.Duration  `yaml:"hold"`
+	Within time.Duration  `yaml:"within" rules:"required"`
+	Every  *time.Duration `yaml:"every"`
+	Settle time.Duration  `yaml:"settle"`
+}
+
+type guardText struct {
+	PerHour       *int           `yaml:"per_hour"`
+	PerDay        *int           `yaml:"per_day"`
+	TargetPerHour *int           `yaml:"target_per_hour"`
+	TargetPerDay  *int           `yaml:"target_per_day"`
+	FleetPerHour  *int           `yaml:"fleet_per_hour"`
+	FleetPerDay   *int           `yaml:"fleet_per_day"`
+	Cooldown      *time.Duration `yaml:"cooldown"`
+	MaxAge        *time.Duration `yaml:"max_age"`
+	Failures      *int           `yaml:"failures"`
+	ProbeAfter    *time.Duration `yaml:"probe_after"`
+}
+
+type tellText struct {
+	PagerDuty *tellPagerDutyText `yaml:"pagerduty"`
+	Slack     *tellSlackText     `yaml:"slack"`
+}
+
+type tellPagerDutyText struct {
+	Connection   string     `yaml:"connection"`
+	ResolveWhen  Resolution `yaml:"resolve_when"`
+	OpenIncident bool       `yaml:"open_incident"`
+}
+
+type tellSlackText struct {
+	Connection string        `yaml:"connection"`
+	Channel    string        `yaml:"channel"`
+	Every      time.Duration `yaml:"every"`
+}
+
+type escalateText struct {
+	After *time.Duration `yaml:"after"`
+}
+
+type scaleBackText struct {
+	If     string         `yaml:"if" rules:"required"`
+	Hold   *time.Duration `yaml:"hold"`
+	Within *time.Duration `yaml:"within"`
+	Every  *time.Duration `yaml:"every"`
+}
+
+type remindText struct {
+	Of    debt           `yaml:"of" rules:"required"`
+	Every *time.Duration `yaml:"every"`
+}
+
+// debt is something that an act leaves to be settled.
+type debt string
+
+// Values lists what can be written in the rules file.
+func (debt) Values() []string { return []string{executors.DebtPinnedTraffic} }
+
+// migrations is what a target promises about schema changes.
+type migrations string
+
+// Values lists what can be written in the rules file.
+func (migrations) Values() []string { return []string{"marked", "none"} }
+
+// targetText holds the keys of a target beside its systems' sections.
+type targetText struct {
+	Health     string     `yaml:"health"`
+	Control    string     `yaml:"control"`
+	Migrations migrations `yaml:"migrations"`
+}

@@ -1,0 +1,194 @@
+package sources
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/mixillo/remediator/internal/alert"
+	"github.com/mixillo/remediator/internal/connect"
+)
+
+func init() {
+	Register(Kind{
+		Name: "alertmanager",
+		Doc: "Prometheus Alertmanager's webhook_config, body version 4. Alertmanager does not sign: it proves itself by a bearer token " +
+			"or a password. Each alert of a group is judged by itself.",
+		New: func(name string) Source { return &Alertmanager{name: name} },
+	})
+}
+
+// Alertmanager receives the webhooks of a Prometheus Alertmanager. At least one of its two proofs is configured; either suffices.
+type Alertmanager struct {
+	// BearerToken is what Alertmanager sends by http_config.authorization: at least 24 bytes. Several are accepted, for rotation.
+	BearerToken []connect.Secret `yaml:"bearer_token"`
+	// BasicAuth is what Alertmanager sends by http_config.basic_auth.
+	BasicAuth BasicAuth `yaml:"basic_auth"`
+
+	name string
+}
+
+// BasicAuth is a user and password of HTTP's basic authentication.
+type BasicAuth struct {
+	Username string `yaml:"username"`
+	// Password is at least 16 bytes.
+	Password connect.Secret `yaml:"password"`
+}
+
+func (b BasicAuth) isZero() bool { return b.Username == "" && b.Password.IsZero() }
+
+func (b BasicAuth) validate() error {
+	switch {
+	case b.isZero():
+		return nil
+	case b.Username == "":
+		return errors.New("basic_auth: username is missing")
+	default:
+		return validateSecrets("basic_auth: password", []connect.Secret{b.Password}, minPasswordBytes)
+	}
+}
+
+// Validate refuses a source without a proof, and unreadable or short secrets.
+func (a *Alertmanager) Validate() error {
+	if len(a.BearerToken) == 0 && a.BasicAuth.isZero() {
+		return errors.New("bearer_token or basic_auth is needed: without one anybody could send alerts")
+	}
+	return errors.Join(validateSecrets("bearer_token", a.BearerToken, minKeyBytes), a.BasicAuth.validate())
+}
+
+// Authenticate judges the Authorization header alone; the body is not signed.
+func (a *Alertmanager) Authenticate(h http.Header, _ []byte) error {
+	given := h.Values("Authorization")
+	if len(given) != 1 {
+		return fmt.Errorf("%w: %d Authorization headers instead of one", ErrUnauthenticated, len(given))
+	}
+	scheme, token, _ := strings.Cut(given[0], " ")
+	switch {
+	case strings.EqualFold(scheme, "bearer") && len(a.BearerToken) > 0:
+		return a.bearer(strings.TrimSpace(token))
+	case strings.EqualFold(scheme, "basic") && !a.BasicAuth.isZero():
+		return a.basic(h)
+	default:
+		return fmt.Errorf("%w: its kind of authorization is not configured", ErrUnauthenticated)
+	}
+}
+
+func (a *Alertmanager) bearer(token string) error {
+	err := anySecret(a.BearerToken, minKeyBytes, func(v connect.Value) bool { return sameText(token, v.Reveal()) })
+	if err != nil {
+		return fmt.Errorf("judging the bearer token: %w", err)
+	}
+	return nil
+}
+
+func (a *Alertmanager) basic(h http.Header) error {
+	user, password, ok := (&http.Request{Header: h}).BasicAuth()
+	if !ok {
+		return fmt.Errorf("%w: the basic authorization is malformed", ErrUnauthenticated)
+	}
+	err := anySecret([]connect.Secret{a.BasicAuth.Password}, minPasswordBytes, func(v connect.Value) bool {
+		sameUser, samePassword := sameText(user, a.BasicAuth.Username), sameText(password, v.Reveal())
+		return sameUser && samePassword
+	})
+	if err != nil {
+		return fmt.Errorf("judging the user and password: %w", err)
+	}
+	return nil
+}
+
+// alertmanagerBody is what decides of Alertmanager's webhook body
+// (https://prometheus.io/docs/alerting/latest/configuration/#webhook_config).
+type alertmanagerBody struct {
+	Version         string              `json:"version"`
+	GroupKey        string              `json:"groupKey"`
+	Status          alert.Status        `json:"status"`
+	TruncatedAlerts uint64              `json:"truncatedAlerts"`
+	Alerts          []alertmanagerAlert `json:"alerts"`
+}
+
+type alertmanagerAlert struct {
+	Status       alert.Status      `json:"status"`
+	Labels       map[string]string `json:"labels"`
+	Annotations  map[string]string `json:"annotations"`
+	StartsAt     time.Time         `json:"startsAt"`
+	EndsAt       time.Time         `json:"endsAt"`
+	GeneratorURL string            `json:"generatorURL"`
+}
+
+// Parse reads one group. It may be firing and hold resolved alerts all the same, so that each alert's own status counts. A repeat
+// has the same body as the first notification and no id: its alerts have the same episodes.
+func (a *Alertmanager) Parse(body []byte, _ time.Time) (Delivery, error) {
+	var group alertmanagerBody
+	if err := decodeStrict(body, &group); err != nil {
+		return Delivery{}, err
+	}
+	if err := group.check(); err != nil {
+		return Delivery{}, err
+	}
+	d := Delivery{Type: string(group.Status), Alerts: make([]alert.Alert, 0, len(group.Alerts))}
+	for i, one := range group.Alerts {
+		if err := one.check(); err != nil {
+			return Delivery{}, fmt.Errorf("alert %d of the group: %w", i+1, err)
+		}
+		d.Alerts = append(d.Alerts, a.alert(one, group.GroupKey))
+	}
+	if group.TruncatedAlerts > 0 {
+		d.Warning = fmt.Sprintf("Alertmanager left out %d alerts of the group (max_alerts)", group.TruncatedAlerts)
+	}
+	return d, nil
+}
+
+func (g alertmanagerBody) check() error {
+	switch {
+	case g.Version != "4":
+		return fmt.Errorf("the body's version is %q, not Alertmanager's \"4\": Grafana's or a custom payload is not read here", clip(g.Version))
+	case g.GroupKey == "":
+		return errors.New("the group has no groupKey")
+	case len(g.Alerts) == 0:
+		return errors.New("the group holds no alerts")
+	default:
+		return checkStatus(g.Status)
+	}
+}
+
+func (one alertmanagerAlert) check() error {
+	if one.StartsAt.IsZero() {
+		return errors.New("it has no startsAt")
+	}
+	return errors.Join(checkStatus(one.Status), checkLabels(one.Labels))
+}
+
+func checkStatus(s alert.Status) error {
+	if s != alert.Firing && s != alert.Resolved {
+		return fmt.Errorf("its status is %q, neither firing nor resolved", clip(string(s)))
+	}
+	return nil
+}
+
+// alert computes the fingerprint: the one in the body is equal or wrong.
+func (a *Alertmanager) alert(one alertmanagerAlert, groupKey string) alert.Alert {
+	startsAt := one.StartsAt.UTC()
+	return alert.Alert{
+		Source:      a.name,
+		Status:      one.Status,
+		Labels:      one.Labels,
+		Annotations: one.Annotations,
+		StartsAt:    startsAt,
+		EndsAt:      one.EndsAt.UTC(),
+		Link:        webLink(one.GeneratorURL),
+		Episode:     alert.Episode(alert.Fingerprint(one.Labels), startsAt),
+		IncidentKey: alert.GroupIncidentKey(groupKey),
+	}
+}
+
+// webLink keeps a link that is safe to show as one: others, such as javascript:, come from outside too.
+func webLink(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return ""
+	}
+	return text
+}

@@ -1,0 +1,200 @@
+package sources
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+	"unicode/utf8"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
+	"cel.dev/cel-go/ext"
+)
+
+// Bounds of one alert's labels: more is refused rather than cut, because a cut label could match what the whole one does not.
+const (
+	maxLabels    = 64
+	maxLabelText = 1024 // characters of a name or value
+)
+
+func checkLabels(labels map[string]string) error {
+	if len(labels) == 0 {
+		return errors.New("it has no labels")
+	}
+	if len(labels) > maxLabels {
+		return fmt.Errorf("it has %d labels, more than %d", len(labels), maxLabels)
+	}
+	for name, value := range labels {
+		if name == "" {
+			return errors.New("a label has no name")
+		}
+		if utf8.RuneCountInString(name) > maxLabelText || utf8.RuneCountInString(value) > maxLabelText {
+			return fmt.Errorf("its label %q is longer than %d characters", clip(name), maxLabelText)
+		}
+	}
+	return nil
+}
+
+// Bounds of one evaluation of the labels expression.
+const (
+	mappingCost      = 1_000_000 // in CEL's cost units
+	mappingInterrupt = 100       // comprehension steps between looks at the context
+)
+
+// mappedAlert and mappedIncident are the variables `alert` and `incident` of the labels expression.
+type mappedAlert struct {
+	ID        string    `cel:"id"`
+	AlertKey  string    `cel:"alert_key"`
+	Severity  string    `cel:"severity"`
+	Summary   string    `cel:"summary"`
+	Status    string    `cel:"status"`
+	CreatedAt time.Time `cel:"created_at"`
+}
+
+type mappedIncident struct {
+	ID        string `cel:"id"`
+	Number    string `cel:"number"`
+	Title     string `cel:"title"`
+	ServiceID string `cel:"service_id"`
+	Service   string `cel:"service"`
+	Urgency   string `cel:"urgency"`
+	Priority  string `cel:"priority"`
+}
+
+// mappingInput is what the labels of one PagerDuty alert are made of.
+type mappingInput struct {
+	alert    mappedAlert
+	details  map[string]any
+	incident mappedIncident
+}
+
+// labelMapping is a compiled labels expression. Safe for concurrent use.
+type labelMapping struct{ program cel.Program }
+
+func compileMapping(expression string) (*labelMapping, error) {
+	env, err := mappingEnv()
+	if err != nil {
+		return nil, fmt.Errorf("preparing the expression language: %w", err)
+	}
+	ast, issues := env.Compile(expression)
+	if issues.Err() != nil {
+		return nil, issues.Err()
+	}
+	if !givesLabels(ast.OutputType()) {
+		return nil, fmt.Errorf("the expression gives %s, not map(string, string) or a list of such maps", ast.OutputType())
+	}
+	program, err := env.Program(ast, cel.CostLimit(mappingCost), cel.InterruptCheckFrequency(mappingInterrupt))
+	if err != nil {
+		return nil, err
+	}
+	return &labelMapping{program}, nil
+}
+
+func mappingEnv() (*cel.Env, error) {
+	alertType, incidentType := reflect.TypeFor[mappedAlert](), reflect.TypeFor[mappedIncident]()
+	return cel.NewEnv(
+		cel.OptionalTypes(),
+		ext.Strings(),
+		ext.NativeTypes(types.ParseStructTags(true), alertType, incidentType),
+		cel.Variable("alert", cel.ObjectType(alertType.String())),
+		cel.Variable("incident", cel.ObjectType(incidentType.String())),
+		cel.Variable("details", cel.MapType(cel.StringType, cel.DynType)),
+		alertmanagerLabelsFunction(),
+	)
+}
+
+// alertmanagerLabelsFunction declares alertmanager_labels(details.firing) and alertmanager_labels(details.firing, details.num_firing).
+func alertmanagerLabelsFunction() cel.EnvOption {
+	result := cel.ListType(cel.MapType(cel.StringType, cel.StringType))
+	return cel.Function("alertmanager_labels",
+		cel.Overload("alertmanager_labels_dyn", []*cel.Type{cel.DynType}, result,
+			cel.UnaryBinding(func(list ref.Val) ref.Val { return alertmanagerLabelsValue(list, nil) })),
+		cel.Overload("alertmanager_labels_dyn_dyn", []*cel.Type{cel.DynType, cel.DynType}, result,
+			cel.BinaryBinding(func(list, count ref.Val) ref.Val { return alertmanagerLabelsValue(list, count.Value()) })),
+	)
+}
+
+func alertmanagerLabelsValue(list ref.Val, count any) ref.Val {
+	sets, err := alertmanagerLabels(list.Value(), count)
+	if err != nil {
+		return types.WrapErr(err)
+	}
+	return types.DefaultTypeAdapter.NativeToValue(sets)
+}
+
+// givesLabels accepts dyn where details, which have no declared types, make the checker unsure; labelSets looks again.
+func givesLabels(t *cel.Type) bool {
+	switch t.Kind() {
+	case types.DynKind:
+		return true
+	case types.ListKind:
+		return t.Parameters()[0].Kind() != types.ListKind && givesLabels(t.Parameters()[0])
+	case types.MapKind:
+		return textOrDyn(t.Parameters()[0]) && textOrDyn(t.Parameters()[1])
+	default:
+		return false
+	}
+}
+
+func textOrDyn(t *cel.Type) bool { return t.Kind() == types.StringKind || t.Kind() == types.DynKind }
+
+// labels evaluates the expression: one label set for each alert that the PagerDuty alert stands for.
+func (m *labelMapping) labels(ctx context.Context, in mappingInput) ([]map[string]string, error) {
+	out, _, err := m.program.ContextEval(ctx, map[string]any{"alert": in.alert, "details": in.details, "incident": in.incident})
+	if err != nil {
+		return nil, fmt.Errorf("evaluating the labels expression: %w", err)
+	}
+	sets, err := labelSets(out)
+	if err != nil {
+		return nil, fmt.Errorf("reading the result of the labels expression: %w", err)
+	}
+	return sets, nil
+}
+
+func labelSets(v ref.Val) ([]map[string]string, error) {
+	if one, ok := v.(traits.Mapper); ok {
+		set, err := labelSet(one)
+		return []map[string]string{set}, err
+	}
+	list, ok := v.(traits.Lister)
+	if !ok {
+		return nil, fmt.Errorf("it is a %s, not a map or a list of maps", v.Type().TypeName())
+	}
+	var sets []map[string]string
+	for it := list.Iterator(); it.HasNext() == types.True; {
+		one, ok := it.Next().(traits.Mapper)
+		if !ok {
+			return nil, errors.New("the list holds something that is not a map")
+		}
+		set, err := labelSet(one)
+		if err != nil {
+			return nil, err
+		}
+		sets = append(sets, set)
+	}
+	return sets, nil
+}
+
+// labelSet leaves out empty values: for Prometheus a label with an empty value is one that is not there.
+func labelSet(m traits.Mapper) (map[string]string, error) {
+	set := map[string]string{}
+	for it := m.Iterator(); it.HasNext() == types.True; {
+		key := it.Next()
+		name, ok := key.(types.String)
+		if !ok {
+			return nil, fmt.Errorf("a label's name is a %s, not a string", key.Type().TypeName())
+		}
+		value, ok := m.Get(key).(types.String)
+		if !ok {
+			return nil, fmt.Errorf("the value of label %q is a %s: use string()", clip(string(name)), m.Get(key).Type().TypeName())
+		}
+		if value != "" {
+			set[string(name)] = string(value)
+		}
+	}
+	return set, nil
+}

@@ -1,0 +1,82 @@
+// Package sources knows the senders of webhooks: how each proves who it is, and what its bodies say. One file per sender.
+package sources
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/mixillo/remediator/internal/alert"
+	"github.com/mixillo/remediator/internal/connect"
+)
+
+// ErrUnauthenticated is returned, wrapped with a reason that names no secret, when a delivery does not prove its sender.
+var ErrUnauthenticated = errors.New("not authenticated")
+
+// ErrUnavailable is returned, wrapped, when a secret cannot be read: the sender must keep the delivery (503).
+var ErrUnavailable = errors.New("cannot authenticate now")
+
+// Delivery is what one webhook body says.
+type Delivery struct {
+	// DedupKey is the sender's signed id of the event, or "" when it has none; repeats of a delivery have the same one.
+	DedupKey   string
+	Type       string    // the sender's event type, e.g. "incident.triggered"
+	OccurredAt time.Time // by the sender's clock; zero when it does not say
+	Alerts     []alert.Alert
+	// Incomplete: the body has no labels; LookUp has to complete it before rules can match.
+	Incomplete bool
+	// Ignored says why nothing is matched (a ping, our own note), "" otherwise. The delivery is stored all the same.
+	Ignored string
+	// Agent is the sender's id of who caused the event, "" when it was not a person or an API user. See Self.
+	Agent string
+	// Warning is what a reader must know although the delivery is used, such as alerts that the sender left out; "" otherwise.
+	Warning string
+}
+
+// Source is one configured sender. Its struct fields are the parameters in rules.yaml. Safe for concurrent use.
+type Source interface {
+	// Validate refuses a configuration that could not protect anything, such as an empty or short secret.
+	Validate() error
+	// Authenticate judges the raw body and headers. Errors wrap ErrUnauthenticated or ErrUnavailable.
+	Authenticate(h http.Header, body []byte) error
+	// Parse reads an authenticated body. An error means that it is stored and flagged, never acted on.
+	Parse(body []byte, received time.Time) (Delivery, error)
+}
+
+// LookUp is implemented by sources whose bodies are incomplete. It may be called again after a crash. An error is retried, and
+// escalated when it lasts: a failed look-up is never "no match".
+type LookUp interface {
+	LookUp(ctx context.Context, connections connect.Set, d Delivery) (Delivery, error)
+}
+
+// Self is implemented by sources that report our own doings back to us. Self gives the id that Delivery.Agent has when it was us:
+// such a delivery is no news. The answer is kept; an error is only that it cannot be had now.
+type Self interface {
+	Self(ctx context.Context, connections connect.Set) (agentID string, err error)
+}
+
+// Kind is one registered kind of source. New is given the source's name in the rules file.
+type Kind struct {
+	Name string
+	Doc  string
+	New  func(name string) Source
+}
+
+var kinds = map[string]Kind{}
+
+// Register adds a kind of source; call it from init.
+func Register(k Kind) {
+	if _, ok := kinds[k.Name]; ok {
+		panic("sources: kind registered twice: " + k.Name)
+	}
+	kinds[k.Name] = k
+}
+
+// Lookup finds a kind of source by name.
+func Lookup(name string) (Kind, bool) { k, ok := kinds[name]; return k, ok }
+
+// Kinds lists the registered names in order.
+func Kinds() []string { return slices.Sorted(maps.Keys(kinds)) }

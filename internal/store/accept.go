@@ -1,0 +1,240 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"github.com/mixillo/remediator/internal/failpoint"
+	"github.com/mixillo/remediator/internal/remediation"
+)
+
+// maxBatch is how many deliveries one transaction stores at most.
+const maxBatch = 256
+
+// waiting is one acceptance and where its end is told. The channel holds one answer, so that a waiter who left harms nobody.
+type waiting struct {
+	acceptance remediation.Acceptance
+	answer     chan answer
+}
+
+type answer struct {
+	accepted remediation.Accepted
+	err      error
+}
+
+var errClosed = fmt.Errorf("%w: the store is closed", remediation.ErrUnavailable)
+
+// Accept stores all of it or nothing, in one transaction with whatever else waits at this moment, and returns once that is on the
+// disk. Every error wraps remediation.ErrUnavailable; after one that came from ctx it may be stored all the same.
+func (s *Store) Accept(ctx context.Context, a remediation.Acceptance) (remediation.Accepted, error) {
+	w := &waiting{acceptance: a, answer: make(chan answer, 1)}
+	select {
+	case s.intake <- w:
+	case <-s.closing:
+		return remediation.Accepted{}, errClosed
+	case <-ctx.Done():
+		return remediation.Accepted{}, fmt.Errorf("%w: %w", remediation.ErrUnavailable, context.Cause(ctx))
+	}
+	select {
+	case got := <-w.answer:
+		return got.accepted, got.err
+	case <-s.closing:
+		return remediation.Accepted{}, errClosed
+	case <-ctx.Done():
+		return remediation.Accepted{}, fmt.Errorf("%w: %w", remediation.ErrUnavailable, context.Cause(ctx))
+	}
+}
+
+// acceptAll drains what waits into one transaction after the other, without waiting for more.
+func (s *Store) acceptAll() {
+	for {
+		select {
+		case <-s.closing:
+			return
+		case first := <-s.intake:
+			s.acceptTogether(s.drain(first))
+		}
+	}
+}
+
+func (s *Store) drain(first *waiting) []*waiting {
+	batch := []*waiting{first}
+	for len(batch) < maxBatch {
+		select {
+		case next := <-s.intake:
+			batch = append(batch, next)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// acceptTogether stores a batch. When it fails before its commit, each is tried alone, so that a poisonous one fails alone.
+func (s *Store) acceptTogether(batch []*waiting) {
+	err := s.acceptBatch(batch)
+	switch {
+	case err == nil:
+	case len(batch) == 1 || errors.Is(err, errCommit) || s.Err() != nil:
+		for _, w := range batch {
+			w.answer <- answer{err: fmt.Errorf("%w: storing a delivery: %w", remediation.ErrUnavailable, err)}
+		}
+	default:
+		for _, w := range batch {
+			s.acceptTogether([]*waiting{w})
+		}
+	}
+}
+
+func (s *Store) acceptBatch(batch []*waiting) error {
+	var (
+		now     = s.now()
+		answers = make([]remediation.Accepted, len(batch))
+		jobs    []river.InsertManyParams
+		tasks   []task
+	)
+	err := s.write(context.Background(), writeAccept, func(ctx context.Context, t *transaction) error {
+		for i, w := range batch {
+			in := admission{t: t, now: now, lease: s.lease, owner: s.owner}
+			if err := in.store(ctx, w.acceptance); err != nil {
+				return err
+			}
+			answers[i] = in.accepted
+			jobs, tasks = append(jobs, in.jobs...), append(tasks, in.tasks...)
+		}
+		if len(jobs) > 0 {
+			if err := t.enqueue(ctx, jobs); err != nil {
+				return fmt.Errorf("enqueueing: %w", err)
+			}
+		}
+		failpoint.Here("store.accept.before_commit")
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	failpoint.Here("store.accept.after_commit")
+	s.metrics.batch.Observe(float64(len(batch)))
+	for i, w := range batch {
+		w.answer <- answer{accepted: answers[i]}
+	}
+	s.offerAll(tasks)
+	return nil
+}
+
+func (s *Store) offerAll(tasks []task) {
+	for _, t := range tasks {
+		s.crew.offer(t)
+	}
+}
+
+// admission stores one acceptance inside a batch's transaction and notes what is to be done after the commit.
+type admission struct {
+	t        *transaction
+	now      time.Time
+	lease    time.Duration
+	owner    string
+	accepted remediation.Accepted
+	jobs     []river.InsertManyParams
+	tasks    []task
+}
+
+func (in *admission) store(ctx context.Context, a remediation.Acceptance) error {
+	fresh, err := in.event(ctx, a)
+	if err != nil || !fresh {
+		return err
+	}
+	for _, r := range a.Resolved {
+		if err := endEpisodes(ctx, in.t, r, in.now); err != nil {
+			return err
+		}
+	}
+	for _, p := range a.Proposals {
+		if err := in.propose(ctx, p); err != nil {
+			return err
+		}
+	}
+	if err := in.rulings(ctx, a.Rulings); err != nil {
+		return err
+	}
+	tasks, jobs, err := insertMessages(ctx, in.t, a.Messages, in.now.Add(in.lease))
+	in.tasks, in.jobs = append(in.tasks, tasks...), append(in.jobs, jobs...)
+	return err
+}
+
+// event stores the event, or completes it when it was looked up. It reports false for one that is known, or completed, already.
+func (in *admission) event(ctx context.Context, a remediation.Acceptance) (bool, error) {
+	in.accepted.Event = a.Event.ID
+	if a.Looked {
+		fresh, err := completeEvent(ctx, in.t, a.Event)
+		in.accepted.Duplicate = !fresh
+		return fresh, err
+	}
+	fresh, err := insertEvent(ctx, in.t, a.Event)
+	if err != nil {
+		return false, err
+	}
+	if !fresh {
+		in.accepted.Duplicate = true
+		in.accepted.Event, err = knownEvent(ctx, in.t, a.Event)
+		return false, err
+	}
+	if a.Event.State == remediation.EventPending {
+		in.tasks = append(in.tasks, task{kind: matchTask, event: a.Event.ID})
+		in.jobs = append(in.jobs, backstop(matchArgs{Event: a.Event.ID}, in.now.Add(in.lease)))
+	}
+	return true, nil
+}
+
+// propose inserts the run, claimed by this process, or records that the event belongs to a run that exists.
+func (in *admission) propose(ctx context.Context, p remediation.Proposal) error {
+	related, err := relatedRuns(ctx, in.t, p.Run)
+	if err != nil {
+		return err
+	}
+	decision := remediation.Admit(p, related)
+	rulings := make([]remediation.Ruling, len(p.Rulings))
+	for i, r := range p.Rulings {
+		r.Run, r.Detail = p.Run.ID, cmp.Or(r.Detail, decision.Why)
+		if !decision.New {
+			r.Run, r.Verdict, r.Detail = decision.Joins, remediation.Duplicate, decision.Why
+		}
+		rulings[i] = r
+	}
+	if decision.New {
+		if err := in.bear(ctx, p.Run); err != nil {
+			return err
+		}
+	}
+	return in.rulings(ctx, rulings)
+}
+
+// bear inserts a run that this process holds from the start, so that its first visit needs no claim.
+func (in *admission) bear(ctx context.Context, run remediation.Run) error {
+	until := in.now.Add(in.lease)
+	run.Epoch, run.LeaseOwner, run.LeaseUntil = 1, in.owner, until
+	if err := insertRun(ctx, in.t, run, until); err != nil {
+		return err
+	}
+	hint := remediation.Hint{Run: run.ID, Version: run.Version, Epoch: run.Epoch}
+	in.accepted.Runs = append(in.accepted.Runs, hint)
+	in.tasks = append(in.tasks, task{kind: advanceTask, hint: hint})
+	in.jobs = append(in.jobs, backstop(advanceArgs{Run: run.ID, Version: run.Version}, until))
+	return nil
+}
+
+func (in *admission) rulings(ctx context.Context, rulings []remediation.Ruling) error {
+	for _, r := range rulings {
+		r.Event = cmp.Or(r.Event, in.accepted.Event)
+		if err := upsertRuling(ctx, in.t, r); err != nil {
+			return err
+		}
+		in.accepted.Rulings = append(in.accepted.Rulings, r)
+	}
+	return nil
+}

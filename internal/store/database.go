@@ -1,0 +1,123 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/riverqueue/river"
+)
+
+// tx is the part of a transaction or pool that the SQL of this package needs; *sql.Tx and pgx.Tx both fit behind it. Placeholders are
+// $1, $2, …: SQLite reads them as names, PostgreSQL as positions, with the same meaning.
+type tx interface {
+	// Exec reports how many rows it touched.
+	Exec(ctx context.Context, query string, args ...any) (int64, error)
+	// Query gives each row to scan.
+	Query(ctx context.Context, scan func(row) error, query string, args ...any) error
+	// QueryRow scans one row; errNoRow when there is none.
+	QueryRow(ctx context.Context, dest []any, query string, args ...any) error
+}
+
+var errNoRow = errors.New("no row")
+
+type row interface {
+	Scan(dest ...any) error
+}
+
+// transaction is a tx that writes, with the two ways to end it and the queue's insertion, which must be part of it.
+type transaction struct {
+	tx
+	commit   func() error
+	rollback func()
+	enqueue  func(ctx context.Context, jobs []river.InsertManyParams) error
+}
+
+// severity says what an error of the database means for the store.
+type severity int
+
+const (
+	harmless severity = iota // of this statement alone: nothing else is affected
+	passing                  // nothing can be kept now; it may pass (disk full, busy)
+	fatal                    // what the disk holds is not known any more
+)
+
+// database is one kind of database beneath the store.
+type database interface {
+	// begin starts a writing transaction. ctx ends the wait for it, not the transaction.
+	begin(ctx context.Context) (*transaction, error)
+	// reader reads what is committed, beside any writer.
+	reader() tx
+	severity(err error) severity
+	close() error
+}
+
+// queue is River's client, whatever its database.
+type queue interface {
+	Start(ctx context.Context) error
+	Stop(ctx context.Context) error
+	StopAndCancel(ctx context.Context) error
+}
+
+// list reads all rows of a query.
+func list[T any](ctx context.Context, t tx, scan func(row) (T, error), query string, args ...any) ([]T, error) {
+	var all []T
+	err := t.Query(ctx, func(r row) error {
+		one, err := scan(r)
+		all = append(all, one)
+		return err
+	}, query, args...)
+	return all, err
+}
+
+// scanJSON reads a row of one JSON column.
+func scanJSON[T any](r row) (T, error) {
+	var (
+		v    T
+		text string
+	)
+	if err := r.Scan(&text); err != nil {
+		return v, err
+	}
+	return v, decode(text, &v)
+}
+
+func encode(v any) (string, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return "", fmt.Errorf("encoding %T: %w", v, err)
+	}
+	return string(b), nil
+}
+
+func decode(text string, v any) error {
+	if err := json.Unmarshal([]byte(text), v); err != nil {
+		return fmt.Errorf("decoding %T: %w", v, err)
+	}
+	return nil
+}
+
+// micros is how a time is stored: microseconds in UTC, 0 for none.
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func fromMicros(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}
+
+// orNull keeps an empty key from matching the rows that have none either.
+func orNull(key string) any {
+	if key == "" {
+		return nil
+	}
+	return key
+}

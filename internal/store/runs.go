@@ -1,0 +1,233 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/mixillo/remediator/internal/alert"
+	"github.com/mixillo/remediator/internal/remediation"
+)
+
+const insertRunSQL = `INSERT INTO runs (id, origin, target, source, episode, incident_key, incident_id, fingerprint, starts_at, ended_at,
+	state, outcome, reason, acted, version, epoch, lease_owner, lease_until, due_at, created_at, data)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`
+
+// insertRun stores a new run that is due for a visit at a time.
+func insertRun(ctx context.Context, t tx, run remediation.Run, due time.Time) error {
+	data, err := encode(run)
+	if err != nil {
+		return err
+	}
+	a := run.Alert
+	_, err = t.Exec(ctx, insertRunSQL, run.ID, string(run.Origin), run.Target, a.Source, a.Episode, a.IncidentKey, a.IncidentID,
+		alert.Fingerprint(a.Labels), micros(a.StartsAt), string(run.State), string(run.Outcome), string(run.Reason), flag(run.Acted),
+		run.Version, run.Epoch, run.LeaseOwner, micros(run.LeaseUntil), micros(due), micros(run.CreatedAt), data)
+	if err != nil {
+		return fmt.Errorf("inserting run %s: %w", run.ID, err)
+	}
+	return nil
+}
+
+func flag(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+const selectRelated = `SELECT id, source, episode, incident_key, incident_id, starts_at, ended_at, state, outcome, reason, acted FROM runs`
+
+func scanRelated(r row) (remediation.Related, error) {
+	var (
+		one                 remediation.Related
+		starts, ends, acted int64
+	)
+	err := r.Scan(&one.ID, &one.Source, &one.Episode, &one.IncidentKey, &one.IncidentID, &starts, &ends, &one.State, &one.Outcome,
+		&one.Reason, &acted)
+	one.StartsAt, one.EndedAt, one.Acted = fromMicros(starts), fromMicros(ends), acted != 0
+	return one, err
+}
+
+// relatedRuns are those Admit judges a proposal by. Follow-ups are none of them: a reminder that waits for a day must not swallow the
+// next firing.
+func relatedRuns(ctx context.Context, t tx, run remediation.Run) ([]remediation.Related, error) {
+	a := run.Alert
+	all, err := list(ctx, t, scanRelated, selectRelated+` WHERE target = $1 AND (episode = $2 OR incident_key = $3 OR incident_id = $4)
+		AND origin <> 'follow_up' ORDER BY created_at DESC, id DESC LIMIT 50`, run.Target, a.Episode, orNull(a.IncidentKey), orNull(a.IncidentID))
+	if err != nil {
+		return nil, fmt.Errorf("reading the runs related to %s: %w", run.ID, err)
+	}
+	return all, nil
+}
+
+const endEpisodesSQL = `UPDATE runs SET ended_at = $1 WHERE ended_at = 0 AND (source = $2 AND episode = $3
+	OR incident_id = $4 AND ($6 = '' OR fingerprint = $6)
+	OR incident_key = $5 AND ($6 = '' OR fingerprint = $6) AND starts_at <= $1)`
+
+// endEpisodes records that a firing ended, on the runs it made. By the key of an incident it ends only what began before: keys recur.
+func endEpisodes(ctx context.Context, t tx, r remediation.Resolution, now time.Time) error {
+	at := r.At
+	if at.IsZero() {
+		at = now
+	}
+	_, err := t.Exec(ctx, endEpisodesSQL, micros(at), r.Source, orNull(r.Episode), orNull(r.IncidentID), orNull(r.IncidentKey), r.Fingerprint)
+	if err != nil {
+		return fmt.Errorf("recording the end of episode %s: %w", r.Episode, err)
+	}
+	return nil
+}
+
+const selectRun = `SELECT data, version, epoch, lease_owner, lease_until, state FROM runs`
+
+func scanRun(r row) (remediation.Run, error) {
+	var (
+		run                        remediation.Run
+		data, owner                string
+		version, epoch, leaseUntil int64
+		state                      remediation.State
+	)
+	if err := r.Scan(&data, &version, &epoch, &owner, &leaseUntil, &state); err != nil {
+		return run, err
+	}
+	err := decode(data, &run)
+	run.Version, run.Epoch, run.State, run.LeaseOwner, run.LeaseUntil = version, epoch, state, owner, fromMicros(leaseUntil)
+	return run, err
+}
+
+func readRun(ctx context.Context, t tx, id string) (remediation.Run, error) {
+	runs, err := list(ctx, t, scanRun, selectRun+` WHERE id = $1`, id)
+	if err == nil && len(runs) == 0 {
+		err = remediation.ErrNotFound
+	}
+	if err != nil {
+		return remediation.Run{}, fmt.Errorf("reading run %s: %w", id, err)
+	}
+	return runs[0], nil
+}
+
+func readSteps(ctx context.Context, t tx, run string) ([]remediation.Step, error) {
+	steps, err := list(ctx, t, scanJSON[remediation.Step], `SELECT data FROM steps WHERE run = $1 ORDER BY seq`, run)
+	if err != nil {
+		return nil, fmt.Errorf("reading the steps of run %s: %w", run, err)
+	}
+	return steps, nil
+}
+
+// Claim grants the run until Now + Lease. The hint a run was born with is granted without a write while most of its lease is left.
+func (s *Store) Claim(ctx context.Context, c remediation.Claim) (remediation.Claimed, error) {
+	r := s.db.reader()
+	run, err := readRun(ctx, r, c.Hint.Run)
+	if err != nil {
+		return remediation.Claimed{}, err
+	}
+	if run.Version != c.Hint.Version || run.State == remediation.Done {
+		return remediation.Claimed{}, remediation.ErrStaleHint
+	}
+	mine := c.Hint.Epoch != 0 && run.Epoch == c.Hint.Epoch && run.LeaseOwner == c.Owner
+	if mine && run.LeaseUntil.Sub(c.Now) > c.Lease/2 {
+		return claimed(ctx, r, run)
+	}
+	if !mine && run.LeaseUntil.After(c.Now) {
+		return remediation.Claimed{}, remediation.ErrStaleHint
+	}
+	return s.claim(ctx, c, run.Epoch)
+}
+
+// claim takes the run as it was read: another claim in between has raised the epoch.
+func (s *Store) claim(ctx context.Context, c remediation.Claim, epoch int64) (remediation.Claimed, error) {
+	var got remediation.Claimed
+	err := s.write(ctx, writeRun, func(ctx context.Context, t *transaction) error {
+		n, err := t.Exec(ctx, `UPDATE runs SET epoch = epoch + 1, lease_owner = $1, lease_until = $2, due_at = $2, state = 'running'
+			WHERE id = $3 AND version = $4 AND epoch = $5 AND state <> 'done'`,
+			c.Owner, micros(c.Now.Add(c.Lease)), c.Hint.Run, c.Hint.Version, epoch)
+		if err != nil {
+			return fmt.Errorf("claiming run %s: %w", c.Hint.Run, err)
+		}
+		if n == 0 {
+			return remediation.ErrStaleHint
+		}
+		run, err := readRun(ctx, t, c.Hint.Run)
+		if err != nil {
+			return err
+		}
+		got, err = claimed(ctx, t, run)
+		return err
+	})
+	return got, err
+}
+
+func claimed(ctx context.Context, t tx, run remediation.Run) (remediation.Claimed, error) {
+	var (
+		c   = remediation.Claimed{Run: run}
+		err error
+	)
+	if c.Steps, err = readSteps(ctx, t, run.ID); err != nil {
+		return c, err
+	}
+	own, err := readOwn(ctx, t, run.ID)
+	if err != nil {
+		return c, err
+	}
+	c.Episode = own.Related
+	c.Siblings, err = countSiblings(ctx, t, own)
+	return c, err
+}
+
+// placed is a run as others see it, with its target.
+type placed struct {
+	remediation.Related
+	target string
+}
+
+func readOwn(ctx context.Context, t tx, run string) (placed, error) {
+	var own placed
+	related, err := list(ctx, t, scanRelated, selectRelated+` WHERE id = $1`, run)
+	if err == nil && len(related) == 0 {
+		err = remediation.ErrNotFound
+	}
+	if err == nil {
+		own.Related = related[0]
+		err = t.QueryRow(ctx, []any{&own.target}, `SELECT target FROM runs WHERE id = $1`, run)
+	}
+	if err != nil {
+		return own, fmt.Errorf("reading the episode of run %s: %w", run, err)
+	}
+	return own, nil
+}
+
+const siblingsSQL = `SELECT count(*) FROM runs WHERE id <> $1 AND origin <> 'follow_up'
+	AND (state <> 'done' OR outcome NOT IN ('fixed', 'resolved_itself'))
+	AND NOT (target = $2 AND state = 'done' AND outcome = 'refused')
+	AND (incident_id = $3 OR incident_key = $4 AND (incident_id = '' OR $5 = '') AND (ended_at = 0 OR ended_at > $6))`
+
+// countSiblings counts the other runs of the incident that are open, or done without being fixed or resolved by themselves. The same
+// incident is one id, or one key while both fired and no ids say otherwise. Follow-ups do not count, nor what was refused earlier on
+// the same target: the run itself is its next attempt.
+func countSiblings(ctx context.Context, t tx, own placed) (int, error) {
+	if own.IncidentID == "" && own.IncidentKey == "" {
+		return 0, nil
+	}
+	var n int
+	err := t.QueryRow(ctx, []any{&n}, siblingsSQL, own.ID, own.target, orNull(own.IncidentID), orNull(own.IncidentKey), own.IncidentID, micros(own.StartsAt))
+	if err != nil {
+		return 0, fmt.Errorf("counting the other runs of the incident of %s: %w", own.ID, err)
+	}
+	return n, nil
+}
+
+// Renew prolongs the lease; remediation.ErrFenced when another claim came in between.
+func (s *Store) Renew(ctx context.Context, run string, epoch int64, until time.Time) error {
+	err := s.write(ctx, writeRun, func(ctx context.Context, t *transaction) error {
+		n, err := t.Exec(ctx, `UPDATE runs SET lease_until = $1, due_at = $1 WHERE id = $2 AND epoch = $3 AND lease_owner = $4 AND state <> 'done'`,
+			micros(until), run, epoch, s.owner)
+		if err == nil && n == 0 {
+			err = remediation.ErrFenced
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("renewing the lease of run %s: %w", run, err)
+	}
+	return nil
+}

@@ -1,0 +1,176 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/riverqueue/river"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// sqliteDB is one file, written by this process alone: a single connection writes, a small pool reads.
+type sqliteDB struct {
+	writer *sql.DB
+	read   *sql.DB
+	lock   *os.File
+	client *river.Client[*sql.Tx] // set once the tables are there
+}
+
+const readers = 4
+
+// openSQLite locks and opens the file, creating it readable by its owner only.
+func openSQLite(path string) (*sqliteDB, error) {
+	lock, err := lockFile(path + ".lock")
+	if err != nil {
+		return nil, err
+	}
+	db := &sqliteDB{lock: lock}
+	if err := db.openPools(path); err != nil {
+		return nil, errors.Join(err, db.close())
+	}
+	return db, nil
+}
+
+func (d *sqliteDB) openPools(path string) error {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("opening the database: %w", err)
+	}
+	if err := errors.Join(file.Chmod(0o600), file.Close()); err != nil {
+		return fmt.Errorf("making the database private: %w", err)
+	}
+	pragmas := "_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"
+	if d.writer, err = sql.Open("sqlite", dataSource(path, "_txlock=immediate&"+pragmas)); err != nil {
+		return fmt.Errorf("opening the database: %w", err)
+	}
+	d.writer.SetMaxOpenConns(1)
+	if err := d.writer.Ping(); err != nil {
+		return fmt.Errorf("opening the database %s: %w", path, err)
+	}
+	if d.read, err = sql.Open("sqlite", dataSource(path, "_pragma=busy_timeout(10000)&_pragma=query_only(1)")); err != nil {
+		return fmt.Errorf("opening the database for reading: %w", err)
+	}
+	d.read.SetMaxOpenConns(readers)
+	d.read.SetMaxIdleConns(readers)
+	return nil
+}
+
+func dataSource(path, query string) string {
+	escaped := strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path)
+	return (&url.URL{Scheme: "file", Opaque: escaped, RawQuery: query}).String()
+}
+
+// lockFile takes the lock that keeps a second process off the file. The kernel drops it when the process ends, however it ends.
+func lockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the lock file: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		holder, _ := os.ReadFile(path)
+		_ = f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("the database is in use by another process (%s, lock file %s)", strings.TrimSpace(string(holder)), path)
+		}
+		return nil, fmt.Errorf("locking %s: %w", path, err)
+	}
+	if err := f.Truncate(0); err == nil {
+		_, _ = fmt.Fprintf(f, "pid %d\n", os.Getpid())
+	}
+	return f, nil
+}
+
+func (d *sqliteDB) begin(ctx context.Context) (*transaction, error) {
+	conn, err := d.writer.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	started, err := conn.BeginTx(context.WithoutCancel(ctx), nil)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return &transaction{
+		tx:       sqliteTx{started},
+		commit:   func() error { defer conn.Close(); return started.Commit() },
+		rollback: func() { _ = started.Rollback(); _ = conn.Close() },
+		enqueue: func(ctx context.Context, jobs []river.InsertManyParams) error {
+			_, err := d.client.InsertManyFastTx(ctx, started, jobs)
+			return err
+		},
+	}, nil
+}
+
+func (d *sqliteDB) reader() tx { return sqliteTx{d.read} }
+
+// severity follows SQLite's result codes: after a failed write or sync nobody knows what the file holds, while a full disk is rolled
+// back cleanly (sqlite.org/rescode.html, sqlite.org/lang_transaction.html "Response to errors within a transaction").
+func (d *sqliteDB) severity(err error) severity {
+	var failure *sqlite.Error
+	if !errors.As(err, &failure) {
+		return harmless
+	}
+	switch failure.Code() & 0xff {
+	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_READONLY:
+		return fatal
+	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_CANTOPEN:
+		return passing
+	default:
+		return harmless
+	}
+}
+
+func (d *sqliteDB) close() error {
+	var errs []error
+	for _, pool := range []*sql.DB{d.read, d.writer} {
+		if pool != nil {
+			errs = append(errs, pool.Close())
+		}
+	}
+	return errors.Join(append(errs, d.lock.Close())...)
+}
+
+// sqliteConn is what *sql.DB and *sql.Tx have in common.
+type sqliteConn interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+type sqliteTx struct{ conn sqliteConn }
+
+func (t sqliteTx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
+	result, err := t.conn.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+func (t sqliteTx) Query(ctx context.Context, scan func(row) error, query string, args ...any) (err error) {
+	rows, err := t.conn.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func (t sqliteTx) QueryRow(ctx context.Context, dest []any, query string, args ...any) error {
+	err := t.conn.QueryRowContext(ctx, query, args...).Scan(dest...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return errNoRow
+	}
+	return err
+}

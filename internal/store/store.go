@@ -1,0 +1,222 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mixillo/remediator/internal/remediation"
+)
+
+// Config says where the rows are and who works on them.
+type Config struct {
+	DSN        string                // "sqlite:PATH"
+	Registerer prometheus.Registerer // nil: no metrics are shown
+	Log        *slog.Logger          // nil: slog.Default
+	Owner      string                // name of this process in leases; must not be empty
+	Lease      time.Duration         // how long a run that is born here is claimed; 0: 15 s
+	Now        func() time.Time      // clock of leases and timers; nil: time.Now
+}
+
+const defaultLease = 15 * time.Second
+
+// Store keeps the rows and drives the queue. Safe for concurrent use.
+type Store struct {
+	owner   string
+	lease   time.Duration
+	now     func() time.Time
+	log     *slog.Logger
+	db      database
+	queue   queue
+	crew    *crew
+	metrics metrics
+
+	intake   chan *waiting
+	closing  chan struct{}
+	accepted sync.WaitGroup // the intake's goroutine
+
+	mu     sync.Mutex
+	err    error // why it is broken
+	broken chan error
+	roads  *roads // nil until Start
+	closed bool
+}
+
+// Store is all three of the heart's stores.
+var (
+	_ remediation.Intake = (*Store)(nil)
+	_ remediation.Runs   = (*Store)(nil)
+	_ remediation.Outbox = (*Store)(nil)
+)
+
+// Open opens and migrates the database. A second process on the same SQLite file gets an error. What an earlier process left
+// unfinished is due at once. The caller closes the store.
+func Open(ctx context.Context, c Config) (*Store, error) {
+	path, ok := strings.CutPrefix(c.DSN, "sqlite:")
+	if !ok || path == "" {
+		return nil, errors.New("unsupported database: want sqlite:PATH")
+	}
+	if c.Owner == "" {
+		return nil, errors.New("opening the store: no owner for leases is given")
+	}
+	s := newStore(c)
+	if err := s.metrics.register(c.Registerer); err != nil {
+		return nil, err
+	}
+	db, err := openSQLite(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.prepare(ctx, db); err != nil {
+		return nil, errors.Join(err, db.close())
+	}
+	s.accepted.Go(s.acceptAll)
+	return s, nil
+}
+
+func newStore(c Config) *Store {
+	s := &Store{
+		owner: c.Owner, lease: c.Lease, now: c.Now, log: c.Log,
+		metrics: newMetrics(),
+		intake:  make(chan *waiting, maxBatch),
+		closing: make(chan struct{}),
+		broken:  make(chan error, 1),
+	}
+	if s.lease <= 0 {
+		s.lease = defaultLease
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	s.crew = newCrew(s.visit)
+	return s
+}
+
+// prepare brings the tables up to date and takes over what a former process left.
+func (s *Store) prepare(ctx context.Context, db *sqliteDB) error {
+	if err := migrate(ctx, db.writer); err != nil {
+		return err
+	}
+	client, err := s.newClient(db.writer)
+	if err != nil {
+		return err
+	}
+	db.client, s.db, s.queue = client, db, client
+	return s.takeOver(ctx)
+}
+
+// takeOver frees what a former process of this file held: no other can be alive, the file is locked. Without it a run would wait for
+// its lease, a job for River's rescuer, and every timer for the dead leader's term of 15 s.
+func (s *Store) takeOver(ctx context.Context) error {
+	return s.write(ctx, writeControl, func(ctx context.Context, t *transaction) error {
+		_, err := t.Exec(ctx, `UPDATE runs SET lease_owner = '', lease_until = 0, due_at = $1 WHERE lease_owner <> '' AND due_at > 0`, micros(s.now()))
+		if err != nil {
+			return fmt.Errorf("freeing leases: %w", err)
+		}
+		if _, err := t.Exec(ctx, `UPDATE river_job SET state = 'available' WHERE state = 'running'`); err != nil {
+			return fmt.Errorf("freeing jobs: %w", err)
+		}
+		if _, err := t.Exec(ctx, `DELETE FROM river_leader`); err != nil {
+			return fmt.Errorf("dropping the dead leader: %w", err)
+		}
+		return nil
+	})
+}
+
+// Close stops what runs without waiting for visits (see Stop) and closes the database. Acceptances that wait are refused.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+
+	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
+	defer cancel()
+	err := s.halt(ctx)
+	close(s.closing)
+	s.accepted.Wait()
+	return errors.Join(err, s.db.close())
+}
+
+const closeWait = 5 * time.Second
+
+// Broken gives one error when the store can keep nothing any more and the process should exit for a clean restart.
+func (s *Store) Broken() <-chan error { return s.broken }
+
+// Err says why the store is broken, nil while it is not.
+func (s *Store) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// breakDown stops all writing: what the disk holds is not known any more.
+func (s *Store) breakDown(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return
+	}
+	s.err = err
+	s.broken <- err
+	s.log.Error("the store is broken and accepts nothing any more", "error", err)
+}
+
+// errCommit marks a transaction that failed in its COMMIT.
+var errCommit = errors.New("committing")
+
+// write runs fn in one transaction. ctx ends only the wait for the transaction: once begun it is carried through, so that its end is
+// never unknown because a caller went away. Errors of the database that are not fn's own fault wrap remediation.ErrUnavailable.
+// A panic in fn, as in the decisions it asks for, is an error like another: what cannot be judged is not stored.
+func (s *Store) write(ctx context.Context, kind writeKind, fn func(ctx context.Context, t *transaction) error) (err error) {
+	if err := s.Err(); err != nil {
+		return fmt.Errorf("%w: the store is broken: %w", remediation.ErrUnavailable, err)
+	}
+	t, err := s.db.begin(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: beginning a transaction: %w", remediation.ErrUnavailable, s.judged(err))
+	}
+	defer t.rollback()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in a transaction: %v\n%s", p, debug.Stack())
+		}
+	}()
+	if err := fn(context.WithoutCancel(ctx), t); err != nil {
+		return s.judged(err)
+	}
+	if err := t.commit(); err != nil {
+		if s.db.severity(err) != passing {
+			s.breakDown(fmt.Errorf("the end of a commit is unknown: %w", err))
+		}
+		return fmt.Errorf("%w: %w: %w", remediation.ErrUnavailable, errCommit, err)
+	}
+	s.metrics.commits.WithLabelValues(string(kind)).Inc()
+	return nil
+}
+
+// judged breaks the store on a fatal error and marks what makes it unavailable.
+func (s *Store) judged(err error) error {
+	switch s.db.severity(err) {
+	case fatal:
+		s.breakDown(err)
+		return fmt.Errorf("%w: %w", remediation.ErrUnavailable, err)
+	case passing:
+		return fmt.Errorf("%w: %w", remediation.ErrUnavailable, err)
+	default:
+		return err
+	}
+}

@@ -1,0 +1,410 @@
+package store_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mixillo/remediator/internal/remediation"
+	"github.com/mixillo/remediator/internal/store"
+)
+
+const child = "REMEDIATOR_STORE_TEST_CHILD"
+
+// TestMain lets the test binary be a second process: one that accepts until it is killed, or only tries to open the file.
+func TestMain(m *testing.M) {
+	if path := os.Getenv(child); path != "" {
+		acceptForever(path)
+	}
+	os.Exit(m.Run())
+}
+
+func acceptForever(path string) {
+	s, err := store.Open(context.Background(), store.Config{DSN: "sqlite:" + path, Owner: owner})
+	if err != nil {
+		fmt.Println("error", err)
+		os.Exit(1)
+	}
+	for i := range 8 {
+		go func() {
+			for n := 0; ; n++ {
+				e := newEvent()
+				e.ID = fmt.Sprintf("pid-%d-%d-%d", os.Getpid(), i, n)
+				e.DedupKey = e.ID
+				p := proposal(firing(e.ID), e.ID)
+				p.Run.ID = "run-" + e.ID
+				if _, err := s.Accept(context.Background(), remediation.Acceptance{Event: e, Proposals: []remediation.Proposal{p}}); err == nil {
+					fmt.Println(e.ID)
+				}
+			}
+		}()
+	}
+	select {}
+}
+
+func TestNothingAcceptedIsLostToAKill(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "remediator.db")
+	var acked []string
+	for range 3 {
+		acked = append(acked, killAfter(t, path, 100)...)
+	}
+	s := open(t, store.Config{DSN: "sqlite:" + path})
+	for _, id := range acked {
+		if _, err := s.Event(t.Context(), id); err != nil {
+			t.Fatalf("accepted and lost: %v", err)
+		}
+		if _, err := s.Run(t.Context(), "run-"+id); err != nil {
+			t.Fatalf("accepted, and its run lost: %v", err)
+		}
+	}
+	due, err := s.Due(t.Context(), time.Now())
+	must(t, err)
+	if len(due.Runs) < 300 {
+		t.Errorf("%d runs are due at once after the restart, want all of at least 300", len(due.Runs))
+	}
+}
+
+// killAfter runs a process that accepts, kills it after some acceptances, and gives all that it said it had accepted.
+func killAfter(t *testing.T, path string, n int) []string {
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), child+"="+path)
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	var acked []string
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if acked = append(acked, lines.Text()); len(acked) == n {
+			must(t, cmd.Process.Kill())
+		}
+	}
+	_ = cmd.Wait()
+	if len(acked) < n {
+		t.Fatalf("the child accepted %v", acked)
+	}
+	return acked[:len(acked)-1] // the last line may be cut short
+}
+
+func TestSecondProcessIsRefused(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "remediator.db")
+	open(t, store.Config{DSN: "sqlite:" + path})
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), child+"="+path)
+	out, err := cmd.Output()
+	if want := fmt.Sprintf("in use by another process (pid %d", os.Getpid()); err == nil || !strings.Contains(string(out), want) {
+		t.Errorf("the second process said %q, %v; want %q", out, err, want)
+	}
+}
+
+func TestOpenRefusesWhatItCannotServe(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]store.Config{
+		"other database": {DSN: "mysql://host/db", Owner: owner},
+		"no path":        {DSN: "sqlite:", Owner: owner},
+		"no directory":   {DSN: "sqlite:" + filepath.Join(t.TempDir(), "none", "db"), Owner: owner},
+		"no owner":       {DSN: "sqlite:" + filepath.Join(t.TempDir(), "db")},
+	} {
+		if s, err := store.Open(t.Context(), c); err == nil {
+			t.Errorf("%s: opened", name)
+			_ = s.Close()
+		}
+	}
+}
+
+func TestFileIsPrivate(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "a strange name?#%41.db")
+	s := open(t, store.Config{DSN: "sqlite:" + path})
+	_, err := s.Accept(t.Context(), remediation.Acceptance{Event: newEvent()})
+	must(t, err)
+	for _, suffix := range []string{"", "-wal", "-shm", ".lock"} {
+		info, err := os.Stat(path + suffix)
+		must(t, err)
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %s", info.Name(), info.Mode())
+		}
+	}
+}
+
+func TestAcceptIsAGroupCommit(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewPedanticRegistry()
+	s := open(t, store.Config{Registerer: registry})
+	const n = 1000
+	hold(t, s, func() {
+		acceptMany(t, s, n)
+	})
+	if commits := counter(t, registry, "remediator_store_commits_total", "accept"); commits > n/50 {
+		t.Errorf("%.0f commits for %d deliveries that waited together", commits, n)
+	}
+	counts, err := s.Counts(t.Context())
+	must(t, err)
+	if counts.Events[remediation.EventMatched] != n || counts.Runs[remediation.Running] != n {
+		t.Errorf("stored %+v", counts)
+	}
+}
+
+// hold keeps the writing connection while deliveries gather, so that they wait together.
+func hold(t *testing.T, s *store.Store, gather func()) {
+	conn, err := s.Writer().Conn(t.Context())
+	must(t, err)
+	time.AfterFunc(300*time.Millisecond, func() { _ = conn.Close() })
+	gather()
+}
+
+func acceptMany(t *testing.T, s *store.Store, n int) {
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			id := fmt.Sprint("e", i)
+			_, err := s.Accept(t.Context(), remediation.Acceptance{
+				Event: newEvent(), Proposals: []remediation.Proposal{proposal(firing(id), id)},
+			})
+			if err != nil {
+				t.Errorf("accepting: %v", err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+func TestPoisonousDeliveryFailsAlone(t *testing.T) {
+	t.Parallel()
+	s := open(t, store.Config{})
+	twin := proposal(firing("twin"), "api")
+	poison := remediation.Acceptance{Event: newEvent(), Proposals: []remediation.Proposal{twin, {Run: twin.Run}}}
+	poison.Proposals[1].Run.Target = "web" // admitted, under an id that exists
+	var poisoned error
+	hold(t, s, func() {
+		var all sync.WaitGroup
+		all.Go(func() { _, poisoned = s.Accept(t.Context(), poison) })
+		all.Go(func() { acceptMany(t, s, 50) })
+		all.Wait()
+	})
+	if !errors.Is(poisoned, remediation.ErrUnavailable) {
+		t.Errorf("the poisonous delivery: %v", poisoned)
+	}
+	if _, err := s.Event(t.Context(), poison.Event.ID); !errors.Is(err, remediation.ErrNotFound) {
+		t.Errorf("a part of the poisonous delivery was stored: %v", err)
+	}
+	if s.Err() != nil {
+		t.Errorf("the store is broken: %v", s.Err())
+	}
+}
+
+func TestWaiterThatLeavesHarmsNobody(t *testing.T) {
+	t.Parallel()
+	s := open(t, store.Config{})
+	hold(t, s, func() {
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		all.Go(func() {
+			if _, err := s.Accept(ctx, remediation.Acceptance{Event: newEvent()}); !errors.Is(err, remediation.ErrUnavailable) || !errors.Is(err, context.Canceled) {
+				t.Errorf("the one who left: %v", err)
+			}
+		})
+		all.Go(func() { acceptMany(t, s, 20) })
+		cancel()
+		all.Wait()
+	})
+	if _, err := s.Accept(t.Context(), remediation.Acceptance{Event: newEvent()}); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+func TestBrokenStoreAcceptsNothing(t *testing.T) {
+	t.Parallel()
+	s := open(t, store.Config{})
+	must(t, s.Err())
+	s.BreakDown(errors.New("fsync: input/output error"))
+	s.BreakDown(errors.New("again"))
+	if _, err := s.Accept(t.Context(), remediation.Acceptance{Event: newEvent()}); !errors.Is(err, remediation.ErrUnavailable) {
+		t.Errorf("accept: %v", err)
+	}
+	if err := s.KeepRules(t.Context(), "h", nil, noon); !errors.Is(err, remediation.ErrUnavailable) {
+		t.Errorf("another write: %v", err)
+	}
+	select {
+	case err := <-s.Broken():
+		if err.Error() != "fsync: input/output error" || s.Err().Error() != err.Error() {
+			t.Errorf("broken by %v, %v", err, s.Err())
+		}
+	default:
+		t.Error("nobody is told that the store is broken")
+	}
+}
+
+func TestClosedStoreAcceptsNothing(t *testing.T) {
+	t.Parallel()
+	s := open(t, store.Config{})
+	must(t, s.Close())
+	if _, err := s.Accept(t.Context(), remediation.Acceptance{Event: newEvent()}); !errors.Is(err, remediation.ErrUnavailable) {
+		t.Errorf("accept: %v", err)
+	}
+}
+
+// A full disk answers 503 and passes: what was accepted stays, and once there is room all goes on.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	dir := smallDisk(t)
+	s := open(t, store.Config{DSN: "sqlite:" + filepath.Join(dir, "db")})
+	filler := filepath.Join(dir, "filler")
+	fill(t, filler)
+	var kept []string
+	var full error
+	for range 1000 {
+		e := newEvent()
+		e.Body = make([]byte, 20_000)
+		if _, full = s.Accept(t.Context(), remediation.Acceptance{Event: e}); full != nil {
+			break
+		}
+		kept = append(kept, e.ID)
+	}
+	if !errors.Is(full, remediation.ErrUnavailable) || s.Err() != nil {
+		t.Fatalf("on the full disk: %v, broken: %v", full, s.Err())
+	}
+	must(t, os.Remove(filler))
+	if _, err := s.Accept(t.Context(), remediation.Acceptance{Event: newEvent()}); err != nil {
+		t.Errorf("once there is room: %v", err)
+	}
+	for _, id := range kept {
+		if _, err := s.Event(t.Context(), id); err != nil {
+			t.Errorf("accepted and lost: %v", err)
+		}
+	}
+}
+
+func smallDisk(t *testing.T) string {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"); err != nil {
+		if os.Getenv("REQUIRE_ALL") != "" {
+			t.Fatalf("mounting a small disk: %v", err)
+		}
+		t.Skipf("left out: a small disk cannot be mounted here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Errorf("unmounting: %v", err)
+		}
+	})
+	return dir
+}
+
+// fill leaves a little room on the disk.
+func fill(t *testing.T, path string) {
+	f, err := os.Create(path)
+	must(t, err)
+	block := make([]byte, 64<<10)
+	for err == nil {
+		_, err = f.Write(block)
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	info, err := f.Stat()
+	must(t, err)
+	must(t, f.Truncate(info.Size()-(256<<10)))
+	must(t, f.Close())
+}
+
+func TestStatementsReadNoWholeTable(t *testing.T) {
+	t.Parallel()
+	s := open(t, store.Config{})
+	plans, err := s.Explain(t.Context())
+	must(t, err)
+	for name, steps := range plans {
+		for _, step := range steps {
+			if strings.HasPrefix(step, "SCAN") {
+				t.Errorf("%s: %q in %q", name, step, steps)
+			}
+		}
+	}
+}
+
+func TestViews(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	s := w.subject.(*store.Store)
+	run := w.born(firing("e"), "api")
+	debt := remediation.Debt{Target: "api", Kind: "pinned_traffic", Run: run.ID, Detail: "d", Since: noon}
+	message := remediation.Message{ID: newID(), Run: run.ID, Channel: remediation.Slack, State: remediation.MessageQueued, CreatedAt: noon}
+	entry := remediation.Entry{Run: run.ID, At: noon, Kind: remediation.EntryIntent, Text: "t"}
+	must(t, w.commit(&run, func(c *remediation.Commit) {
+		c.Intent, c.Debts = w.intent(run, "restart", plenty), []remediation.Debt{debt}
+		c.Messages, c.Entries = []remediation.Message{message}, []remediation.Entry{entry}
+		c.Steps = []remediation.Step{{Run: run.ID, Kind: "restart"}}
+	}))
+	later := w.born(firing("f"), "web")
+
+	v, err := s.Run(t.Context(), run.ID)
+	must(t, err)
+	if v.Run.Version != 1 || len(v.Steps) != 1 || len(v.Rulings) != 1 || len(v.Entries) != 1 || v.Entries[0] != entry || len(v.Messages) != 1 {
+		t.Errorf("view %+v", v)
+	}
+	for name, c := range map[string]struct {
+		filter store.Filter
+		want   []string
+	}{
+		"all":    {store.Filter{}, []string{later.ID, run.ID}},
+		"limit":  {store.Filter{Limit: 1}, []string{later.ID}},
+		"before": {store.Filter{Before: later.ID}, []string{run.ID}},
+		"target": {store.Filter{Target: "api"}, []string{run.ID}},
+		"state":  {store.Filter{State: remediation.Done}, nil},
+	} {
+		runs, err := s.ListRuns(t.Context(), c.filter)
+		must(t, err)
+		var got []string
+		for _, r := range runs {
+			got = append(got, r.ID)
+		}
+		if fmt.Sprint(got) != fmt.Sprint(c.want) {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+	acts, err := s.Acts(t.Context(), noon)
+	must(t, err)
+	if len(acts) != 1 || acts[0].Run != run.ID || !acts[0].At.Equal(noon) {
+		t.Errorf("acts %+v", acts)
+	}
+	must(t, s.KeepRules(t.Context(), "h", []byte("version: 1"), noon))
+	must(t, s.KeepRules(t.Context(), "h", []byte("other"), noon))
+	if text, err := s.Rules(t.Context(), "h"); err != nil || string(text) != "version: 1" {
+		t.Errorf("rules %q, %v", text, err)
+	}
+	if _, err := s.Rules(t.Context(), "none"); !errors.Is(err, remediation.ErrNotFound) {
+		t.Errorf("unknown rules: %v", err)
+	}
+}
+
+func TestDebtIsSettledByItsRunOrALaterOne(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	s := w.subject.(*store.Store)
+	old, opener, unpin := w.born(firing("a"), "a"), w.born(firing("b"), "b"), w.born(firing("c"), "c")
+	write := func(by *remediation.Run, d remediation.Debt, open int) {
+		t.Helper()
+		d.Target, d.Kind = "api", "pinned_traffic"
+		must(t, w.commit(by, func(c *remediation.Commit) { c.Debts = []remediation.Debt{d} }))
+		debts, err := s.Debts(t.Context())
+		must(t, err)
+		if len(debts) != open {
+			t.Errorf("open debts %+v, want %d", debts, open)
+		}
+	}
+	write(&opener, remediation.Debt{Run: opener.ID, Detail: "d", Since: noon}, 1)
+	write(&old, remediation.Debt{Run: old.ID, SettledAt: noon}, 1) // the reminder of an older act
+	write(&unpin, remediation.Debt{Run: unpin.ID, SettledAt: noon}, 0)
+	write(&unpin, remediation.Debt{Run: unpin.ID, Detail: "d", Since: noon}, 1)
+}
