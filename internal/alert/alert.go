@@ -41,6 +41,8 @@ type Alert struct {
 	IncidentID string `json:"incident_id,omitempty"`
 	// SelfResolving: the sender says by itself when the alert has ended, and would reopen an incident resolved before that.
 	SelfResolving bool `json:"self_resolving,omitempty"`
+	// Merged: the signal resolved because its incident became part of another one, not because anything got well.
+	Merged bool `json:"merged,omitempty"`
 }
 
 // Fingerprint identifies a label set. It is the hash of Prometheus' LabelSet.Fingerprint (FNV-1a over the sorted pairs,

@@ -54,7 +54,8 @@ func refused(system, doing, format string, args ...any) error {
 	return &CallError{System: system, Doing: doing, Err: fmt.Errorf(format, args...), permanent: true}
 }
 
-// IsPermanent reports whether the same call can only fail again: HTTP 4xx other than 408 and 429, a refused host, a gRPC code that
+// IsPermanent reports whether the same call can only fail again: HTTP 4xx other than 401 and 403 (a rotated
+// credential mends those), 408 and 429, a refused host, a gRPC code that
 // speaks of the request itself. Such an error is not worth a retry.
 func IsPermanent(err error) bool {
 	var call *CallError

@@ -80,6 +80,19 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+func TestWithContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	flat := errors.New("context canceled, says a library")
+	if err := withContext(ctx, flat); errors.Is(err, context.Canceled) {
+		t.Errorf("a living context was joined: %v", err)
+	}
+	cancel()
+	if err := withContext(ctx, flat); !errors.Is(err, context.Canceled) || !errors.Is(err, flat) {
+		t.Errorf("the context's end is lost: %v", err)
+	}
+}
+
 func TestRedact(t *testing.T) {
 	t.Parallel()
 	cause := fmt.Errorf("posting token=%s and %s: %w", testSecret, url.QueryEscape(testSecret), context.Canceled)

@@ -85,8 +85,10 @@ func (x *exchange) fail(ctx context.Context, err error, secrets ...Value) error 
 	}
 }
 
+// permanent leaves out the answers that a rotated credential mends: what is to be told waits for it.
 func (x *exchange) permanent(err error) bool {
-	clientError := x.status >= 400 && x.status < 500 && x.status != http.StatusRequestTimeout
+	clientError := x.status >= 400 && x.status < 500 && x.status != http.StatusRequestTimeout &&
+		x.status != http.StatusUnauthorized && x.status != http.StatusForbidden
 	return clientError || errors.Is(err, ErrHostRefused) || errors.Is(err, ErrRedirectRefused)
 }
 

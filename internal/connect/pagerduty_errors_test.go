@@ -23,7 +23,7 @@ func TestPagerDutyErrors(t *testing.T) {
 		status, code         int
 	}{
 		{name: "400", answer: fault(400, 2001, "bad"), permanent: true, status: 400, code: 2001},
-		{name: "401 as text", answer: answer{status: 401, body: "no"}, permanent: true, status: 401},
+		{name: "401 as text", answer: answer{status: 401, body: "no"}, status: 401},
 		{name: "404", answer: fault(404, 2100, "gone"), permanent: true, status: 404, code: 2100},
 		{name: "408", answer: answer{status: 408}, ambiguous: true, status: 408},
 		{name: "500", answer: answer{status: 500}, ambiguous: true, status: 500},
@@ -87,6 +87,19 @@ func TestPagerDutyContexts(t *testing.T) {
 	cancelGone()
 	if err := a.Note(gone, "P1", "x"); !errors.Is(err, context.Canceled) || IsAmbiguous(err) {
 		t.Errorf("canceled before sending: %v, ambiguous %t", err, IsAmbiguous(err))
+	}
+}
+
+// TestPagerDutyKeepsTheRealError: the library flattens transport errors to text.
+func TestPagerDutyKeepsTheRealError(t *testing.T) {
+	t.Parallel()
+	away := answer{status: http.StatusFound, header: http.Header{"Location": {"http://other.test/"}}}
+	a := newAccount(t, map[string][]answer{"GET /incidents/P1": {away}, "POST /incidents/P1/notes": {away}})
+	if _, err := a.Incident(t.Context(), "P1"); !errors.Is(err, ErrRedirectRefused) || !IsPermanent(err) || IsAmbiguous(err) {
+		t.Errorf("read: %v", err)
+	}
+	if err := a.Note(t.Context(), "P1", "x"); !errors.Is(err, ErrRedirectRefused) || !IsAmbiguous(err) {
+		t.Errorf("write: %v, ambiguous %t", err, IsAmbiguous(err))
 	}
 }
 

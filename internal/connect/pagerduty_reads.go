@@ -3,7 +3,9 @@ package connect
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -68,10 +70,16 @@ func (p *PagerDuty) Me(ctx context.Context) (User, error) {
 	if err == nil {
 		return User{ID: user.ID, Email: user.Email}, nil
 	}
-	if p.cfg.From == "" || !IsPermanent(err) {
+	if p.cfg.From == "" || !userless(err) {
 		return User{}, err
 	}
 	return p.userByEmail(ctx, p.cfg.From)
+}
+
+// userless: an account key has no user of its own, and PagerDuty says so with a plain refusal.
+func userless(err error) bool {
+	var call *CallError
+	return errors.As(err, &call) && (call.permanent || call.Status == http.StatusForbidden)
 }
 
 func (p *PagerDuty) userByEmail(ctx context.Context, email string) (User, error) {

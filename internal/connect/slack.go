@@ -280,6 +280,8 @@ func slackFailure(failed, cause error) error {
 		return &RateLimited{System: systemSlack, RetryAfter: defaultRetryAfter, Err: refusal}
 	case "fatal_error", "internal_error", "request_timeout", "service_unavailable":
 		// Slack's own words: "some aspect of the operation" may have succeeded.
+	case "invalid_auth", "not_authed", "token_expired", "token_revoked", "account_inactive":
+		ours.permanent, ours.ambiguous = false, false // a rotated or widened token mends it
 	default:
 		ours.permanent, ours.ambiguous = true, false
 	}

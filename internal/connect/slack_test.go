@@ -177,7 +177,8 @@ func TestSlackErrors(t *testing.T) {
 		{name: "limited without header", answer: answer{status: 429}, retryAfter: defaultRetryAfter},
 		{name: "limited in words", answer: answer{body: `{"ok":false,"error":"ratelimited"}`}, retryAfter: defaultRetryAfter},
 		{name: "500", answer: answer{status: 500}, ambiguous: true},
-		{name: "403", answer: answer{status: 403}, permanent: true},
+		{name: "403", answer: answer{status: 403}},
+		{name: "token revoked", answer: answer{body: `{"ok":false,"error":"token_revoked"}`}},
 		{name: "dropped", answer: answer{drop: true}, ambiguous: true},
 		{name: "echo", answer: answer{body: `{"ok":false,"error":"bad token ` + testSecret + ` ` + url.QueryEscape(testSecret) + `"}`}, permanent: true},
 	}

@@ -3,8 +3,6 @@ package executors_test
 import (
 	"context"
 	"encoding/json"
-	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -43,14 +41,6 @@ var examples = map[string]example{
 	"cloud_run.unpin": {prepare: func(t *testing.T, w *sandbox.World) {
 		must(t, w.Split(service, sandbox.Share{Revision: good, Percent: 100}))
 	}},
-}
-
-// questions is how the suite tries a kind of probe.
-var questions = map[string]string{
-	"http.get":            "{tries: 1}",
-	"cloud_run.service":   "",
-	"cloud_run.revisions": "",
-	"monitoring.query":    "{metric: error_ratio}",
 }
 
 func must(t *testing.T, err error) {
@@ -228,6 +218,9 @@ func thereAndBack(f *fixture, a executors.Action) {
 	complete(f.T, back)
 	o = f.carryOut(a, back, "r1-s2-a1")
 	want(f.T, o, executors.Applied)
+	if back.Settles != c.Debt {
+		f.Errorf("the change leaves the debt %q, its undo settles %q", c.Debt, back.Settles)
+	}
 	before := shown(c.Before, c.Before)
 	if back.Debt != "" {
 		delete(before, "allocation")
@@ -330,109 +323,5 @@ func calledOff(f *fixture, a executors.Action) {
 	}
 	if n := f.writes(); n != 0 {
 		f.Errorf("%d writes after being called off", n)
-	}
-}
-
-func TestEveryProbe(t *testing.T) {
-	t.Parallel()
-	for _, name := range executors.Probes() {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			kind, _ := executors.LookupProbe(name)
-			describes(t, name, kind.Doc, kind.New())
-			names := factNames(t, kind.FactType())
-			params, ok := questions[name]
-			if !ok {
-				t.Fatalf("no question for %s: every kind of probe is tried here", name)
-			}
-			f := newFixture(t)
-			probe := configured(t, kind.New(), params, f.env.Target)
-			f.env.Now = time.Now()
-			answer, err := probe.Ask(f.ctx, f.env)
-			must(t, err)
-			if got := reflect.TypeOf(answer.Fact); got != reflect.PointerTo(kind.FactType()) {
-				t.Errorf("the fact is a %s, the kind promises a pointer to %s", got, kind.FactType())
-			}
-			for _, u := range answer.Unknown {
-				if !slices.Contains(names, u) {
-					t.Errorf("unknown field %q is no field of the fact", u)
-				}
-			}
-			if answer.Summary == "" {
-				t.Error("no summary for notes")
-			}
-			ctx, cancel := context.WithCancel(f.ctx)
-			cancel()
-			if _, err := probe.Ask(ctx, f.env); err == nil {
-				t.Error("asked on after being called off")
-			}
-			if f.writes() != 0 {
-				t.Error("a probe wrote")
-			}
-		})
-	}
-}
-
-var (
-	kindName  = regexp.MustCompile(`^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$`)
-	snakeName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
-)
-
-// describes checks what the reference and the strict decoder need of any kind.
-func describes(t *testing.T, name, doc string, k any) {
-	t.Helper()
-	if !kindName.MatchString(name) {
-		t.Errorf("%q is not SYSTEM.VERB", name)
-	}
-	if !strings.HasSuffix(doc, ".") || len(doc) < 20 {
-		t.Errorf("the doc is no sentence: %q", doc)
-	}
-	parameters(t, reflect.TypeOf(k).Elem())
-}
-
-func parameters(t *testing.T, typ reflect.Type) {
-	t.Helper()
-	for i := range typ.NumField() {
-		field := typ.Field(i)
-		if tag, _, _ := strings.Cut(field.Tag.Get("yaml"), ","); !field.IsExported() || !snakeName.MatchString(tag) {
-			t.Errorf("parameter %s.%s has the yaml tag %q", typ.Name(), field.Name, tag)
-		}
-		if field.Type.Kind() == reflect.Map && field.Type.Elem().Kind() == reflect.Struct {
-			parameters(t, field.Type.Elem())
-		}
-	}
-}
-
-// factTypes are the types that rules can use.
-var factTypes = []reflect.Type{
-	reflect.TypeFor[bool](), reflect.TypeFor[int64](), reflect.TypeFor[float64](), reflect.TypeFor[string](), reflect.TypeFor[time.Time](),
-	reflect.TypeFor[time.Duration](), reflect.TypeFor[[]string](), reflect.TypeFor[map[string]any](),
-}
-
-func factNames(t *testing.T, typ reflect.Type) []string {
-	t.Helper()
-	var names []string
-	for i := range typ.NumField() {
-		field := typ.Field(i)
-		tag := field.Tag.Get("cel")
-		if !field.IsExported() || !snakeName.MatchString(tag) || slices.Contains(names, tag) {
-			t.Errorf("fact field %s has the cel tag %q", field.Name, tag)
-		}
-		if !slices.Contains(factTypes, field.Type) {
-			t.Errorf("fact field %s is a %s, which rules cannot use", field.Name, field.Type)
-		}
-		names = append(names, tag)
-	}
-	return names
-}
-
-func TestEveryTargetSection(t *testing.T) {
-	t.Parallel()
-	for _, name := range executors.Targets() {
-		kind, _ := executors.LookupTarget(name)
-		if !snakeName.MatchString(name) || !strings.HasSuffix(kind.Doc, ".") {
-			t.Errorf("section %q with doc %q", name, kind.Doc)
-		}
-		parameters(t, reflect.TypeOf(kind.New()).Elem())
 	}
 }

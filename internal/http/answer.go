@@ -44,6 +44,8 @@ func (e *edge) fail(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
 		answer(w, conflict, map[string]string{"error": refusal.Error(), "reason": string(refusal.Reason)})
 	case errors.Is(err, remediation.ErrNotFound):
 		refuse(w, notFound, err.Error())
+	case errors.Is(err, remediation.ErrStaleHint):
+		refuse(w, conflict, err.Error())
 	case errors.Is(err, remediation.ErrUnavailable):
 		busy(w, err.Error())
 	default:

@@ -31,7 +31,8 @@ type Reader interface {
 	Status(ctx context.Context) (Status, error)
 }
 
-// Control carries the verbs out. An unknown target or rule is remediation.ErrNotFound; a *guard.Refusal is answered as a conflict.
+// Control carries the verbs out. An unknown target or rule is remediation.ErrNotFound; a *guard.Refusal and remediation.ErrStaleHint
+// (somebody else is at it) are answered as conflicts.
 type Control interface {
 	Pause(ctx context.Context, p guard.Pause) error
 	// Resume lifts the pauses of a scope and tells how many there were.

@@ -57,7 +57,7 @@ func (w *watched) Write(b []byte) (int, error) {
 	if w.code == 0 {
 		w.code = nethttp.StatusOK
 	}
-	return w.ResponseWriter.Write(b) //nolint:wrapcheck // net/http's own error, for net/http
+	return w.ResponseWriter.Write(b)
 }
 
 // Unwrap lets http.ResponseController reach the connection.

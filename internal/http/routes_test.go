@@ -33,7 +33,11 @@ func count(t *testing.T, s *stand, route, code string) prometheus.Collector {
 	if err := s.reg.Register(c); !errors.As(err, &there) {
 		t.Fatalf("the metric is not registered: %v", err)
 	}
-	return there.ExistingCollector.(*prometheus.CounterVec).WithLabelValues(route, code)
+	existing, isVec := there.ExistingCollector.(*prometheus.CounterVec)
+	if !isVec {
+		t.Fatalf("the metric is a %T", there.ExistingCollector)
+	}
+	return existing.WithLabelValues(route, code)
 }
 
 func secretIn(t *testing.T, text string) connect.Secret {
@@ -56,7 +60,8 @@ func TestEveryRouteDeclaresItsRight(t *testing.T) {
 		declared[r.method+" "+r.pattern] = r.right
 	}
 	served := map[string]right{}
-	err := chi.Walk(e.router(byTCP).(chi.Routes), func(method, pattern string, _ nethttp.Handler, _ ...func(nethttp.Handler) nethttp.Handler) error {
+	mux, _ := e.router(byTCP).(chi.Routes)
+	err := chi.Walk(mux, func(method, pattern string, _ nethttp.Handler, _ ...func(nethttp.Handler) nethttp.Handler) error {
 		key := method + " " + pattern
 		if _, there := declared[key]; !there {
 			t.Errorf("%s is served and is not in the table", key)

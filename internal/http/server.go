@@ -90,7 +90,9 @@ func ListenSocket(ctx context.Context, path string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening on socket %s: %w", path, err)
 	}
-	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	if inner, ok := l.(*net.UnixListener); ok {
+		inner.SetUnlinkOnClose(false) // it would unlink the private path, where another may listen by then
+	}
 	if err := place(private, path); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}

@@ -89,6 +89,7 @@ func TestVerbErrors(t *testing.T) {
 		{fmt.Errorf("target api: %w", remediation.ErrNotFound), 404},
 		{fmt.Errorf("storing: %w", remediation.ErrUnavailable), 503},
 		{fmt.Errorf("planning: %w", guard.Refuse(guard.NothingToDo, "not pinned")), 409},
+		{fmt.Errorf("a run is at work: %w", remediation.ErrStaleHint), 409},
 		{errTest, 500},
 	}
 	paths := []string{"/v1/pause", "/v1/unpin", "/v1/resume", "/v1/release"}

@@ -193,7 +193,9 @@ func raw(t *testing.T, s *stand, text string, halfClose bool) int {
 		t.Fatal(err)
 	}
 	if halfClose {
-		_ = conn.(*net.TCPConn).CloseWrite()
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			_ = tcp.CloseWrite()
+		}
 	}
 	resp, err := nethttp.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {

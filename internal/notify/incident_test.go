@@ -85,7 +85,7 @@ func TestIncidentIsOpened(t *testing.T) {
 
 func TestAbsenceMustBeSeenAfterAnOutage(t *testing.T) {
 	t.Parallel()
-	p := &pagerFake{failures: map[string][]error{"find": slices.Repeat([]error{outage}, 4)}}
+	p := &pagerFake{failures: map[string][]error{"find": slices.Repeat([]error{errOutage}, 4)}}
 	s := withPager(p, remediation.Message{ID: "m1", Kind: remediation.Note, IncidentKey: "k"})
 	for range 4 {
 		s.deliver(t, lane)
@@ -121,8 +121,8 @@ func TestEscalateOnce(t *testing.T) {
 		first  error // of the first attempt
 		second []string
 	}{
-		{"an attempt that may have paged, and people are paged", "triggered", outage, []string{"incident"}},
-		{"an attempt that may have paged, and nobody is", "acknowledged", outage, []string{"incident", "escalate Q1"}},
+		{"an attempt that may have paged, and people are paged", "triggered", errOutage, []string{"incident"}},
+		{"an attempt that may have paged, and nobody is", "acknowledged", errOutage, []string{"incident", "escalate Q1"}},
 		{"an attempt that did nothing", "triggered", limit, []string{"escalate Q1"}},
 	}
 	for _, c := range cases {
@@ -168,7 +168,7 @@ func TestDoubt(t *testing.T) {
 
 func TestDoubtLasts(t *testing.T) {
 	t.Parallel()
-	p := &pagerFake{failures: map[string][]error{"note Q1": {outage, limited(time.Second)}}}
+	p := &pagerFake{failures: map[string][]error{"note Q1": {errOutage, limited(time.Second)}}}
 	s := withPager(p, remediation.Message{ID: "m1", Kind: remediation.Note, IncidentID: "Q1"})
 	s.finish(t, lane, 4)
 	// The second attempt did nothing for sure, but nobody knows of the first.
@@ -196,6 +196,7 @@ func TestResolveIsRefused(t *testing.T) {
 		{"another is open", "k", []connect.IncidentAlert{ours, other}, 0, "1 other alert(s)"},
 		{"ours is resolved, another is open", "k", []connect.IncidentAlert{{AlertKey: "k", Status: "resolved"}, other}, 0, "1 other alert(s)"},
 		{"several, without a key", "", []connect.IncidentAlert{ours, ours}, 0, "2 other alert(s)"},
+		{"several, none with a key", "", []connect.IncidentAlert{{Status: "triggered"}, {Status: "triggered"}}, 0, "2 other alert(s)"},
 		{"another run", "k", []connect.IncidentAlert{ours}, 1, "1 other run(s)"},
 	}
 	for _, c := range cases {

@@ -40,7 +40,7 @@ func TestDeliverTellsInOrder(t *testing.T) {
 
 func TestFailuresWaitAndKeepTheOrder(t *testing.T) {
 	t.Parallel()
-	p := &pagerFake{failures: map[string][]error{"note Q1": {outage, outage, nil}}}
+	p := &pagerFake{failures: map[string][]error{"note Q1": {errOutage, errOutage, nil}}}
 	s := withPager(p,
 		remediation.Message{ID: "m1", Kind: remediation.Note, IncidentID: "Q1", Text: "one"},
 		remediation.Message{ID: "m2", Kind: remediation.Acknowledge, IncidentID: "Q1"},
@@ -108,7 +108,7 @@ func TestRateLimitIsHonouredAndNeverGivesUp(t *testing.T) {
 
 func TestPermanentFailureIsDeadAndLetsTheNextGo(t *testing.T) {
 	t.Parallel()
-	p := &pagerFake{failures: map[string][]error{"acknowledge Q1": {permanent}}}
+	p := &pagerFake{failures: map[string][]error{"acknowledge Q1": {errPermanent}}}
 	s := withPager(p,
 		remediation.Message{ID: "m1", Kind: remediation.Acknowledge, IncidentID: "Q1"},
 		remediation.Message{ID: "m2", Kind: remediation.Note, IncidentID: "Q1"},
@@ -129,7 +129,7 @@ func TestGivenUpAfterADay(t *testing.T) {
 	t.Parallel()
 	p := &pagerFake{failures: map[string][]error{}}
 	for range 2000 {
-		p.failures["escalate Q1"] = append(p.failures["escalate Q1"], outage)
+		p.failures["escalate Q1"] = append(p.failures["escalate Q1"], errOutage)
 	}
 	s := withPager(p, remediation.Message{ID: "m1", Kind: remediation.Escalate, IncidentID: "Q1"})
 	s.finish(t, lane, 1000)
@@ -137,7 +137,7 @@ func TestGivenUpAfterADay(t *testing.T) {
 	if age := s.clock().Sub(noon); m.State != remediation.MessageDead || age < 24*time.Hour || age > 25*time.Hour {
 		t.Errorf("after %s it is %s: %s", age, m.State, m.Error)
 	}
-	late := withPager(&pagerFake{failures: map[string][]error{"acknowledge Q1": {outage}}},
+	late := withPager(&pagerFake{failures: map[string][]error{"acknowledge Q1": {errOutage}}},
 		remediation.Message{ID: "m1", Kind: remediation.Acknowledge, IncidentID: "Q1"})
 	late.now = noon.Add(48 * time.Hour) // it waited behind another
 	late.deliver(t, lane)
@@ -148,7 +148,7 @@ func TestGivenUpAfterADay(t *testing.T) {
 
 func TestOpenBreakerHoldsMessagesButNotTheWayBack(t *testing.T) {
 	t.Parallel()
-	p := &pagerFake{failures: map[string][]error{"note Q1": slices.Repeat([]error{outage}, breakerFailures)}}
+	p := &pagerFake{failures: map[string][]error{"note Q1": slices.Repeat([]error{errOutage}, breakerFailures)}}
 	var messages []remediation.Message
 	for i := range breakerFailures + 1 {
 		messages = append(messages, remediation.Message{ID: string(rune('a' + i)), Run: string(rune('A' + i)), Kind: remediation.Note, IncidentID: "Q1"})

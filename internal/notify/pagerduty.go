@@ -42,7 +42,8 @@ type (
 const maxNote = 20000
 
 // tellPagerDuty finds the message's incident and tells it. The remote id of every message told is the incident's, so that the lane's
-// later messages reach it even when it has been resolved meanwhile.
+// later messages reach it even when it has been resolved meanwhile. A lane is about one incident; a message that is about another names
+// its id.
 func (n *Notifier) tellPagerDuty(ctx context.Context, m remediation.Message, thread string) (told, error) {
 	if !slices.Contains(kinds[remediation.PagerDuty], m.Kind) {
 		return told{state: remediation.MessageDead, why: fmt.Sprintf("PagerDuty has no message of kind %q", m.Kind)}, nil

@@ -212,7 +212,7 @@ func limited(d time.Duration) error {
 	return &connect.RateLimited{System: "pagerduty", RetryAfter: d, Err: errors.New("429")}
 }
 
-// permanent is an error that connect calls permanent and not ambiguous.
-var permanent = connect.ErrHostRefused
+// errPermanent is an error that connect calls permanent and not ambiguous.
+var errPermanent = connect.ErrHostRefused
 
-var outage = errors.New("a broken connection")
+var errOutage = errors.New("a broken connection")

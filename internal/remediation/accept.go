@@ -42,9 +42,12 @@ func (e *Engine) Accept(ctx context.Context, in Inbound) (Accepted, error) {
 		a.Event.State, a.Event.Note = EventInvalid, err.Error()
 	case d.Ignored != "":
 		a.Event.State, a.Event.Note = EventIgnored, d.Ignored
+	case e.ours(in.Source, d):
+		a.Event.State, a.Event.Note = EventIgnored, "it tells of our own act"
 	case d.Incomplete:
-		a.Event.State, a.Event.WakeAt = EventPending, now
+		a.Event.State, a.Event.Note, a.Event.WakeAt = EventPending, d.Warning, now
 	default:
+		a.Event.Note = d.Warning
 		e.match(set, &a)
 	}
 	accepted, err := e.Intake.Accept(ctx, a)
@@ -89,7 +92,31 @@ func (e *Engine) lookUp(ctx context.Context, set *rules.Set, event Event) (sourc
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	e.learnSelf(ctx, set, event.Source)
 	return source.LookUp(ctx, e.Connections(), event.Delivery)
+}
+
+// learnSelf finds out, once, by which name a source tells of our own acts. It is needed by Accept, which may not call out.
+func (e *Engine) learnSelf(ctx context.Context, set *rules.Set, name string) {
+	source, ok := set.Sources[name].(sources.Self)
+	if !ok {
+		return
+	}
+	id, err := source.Self(ctx, e.Connections())
+	if err != nil {
+		e.Log.Warn("who we are at the source is not known; its word on our own acts is told by type alone", "source", name, "error", err)
+		return
+	}
+	e.selves.Store(name, id)
+}
+
+// ours reports whether a delivery only tells of what we did ourselves. That an incident ended is news whoever ended it.
+func (e *Engine) ours(source string, d sources.Delivery) bool {
+	id, known := e.selves.Load(source)
+	if !known || d.Agent == "" || d.Agent != id {
+		return false
+	}
+	return !slices.ContainsFunc(d.Alerts, func(a alert.Alert) bool { return a.Status == alert.Resolved })
 }
 
 func (e *Engine) lookUpFailed(ctx context.Context, set *rules.Set, event Event, cause error) error {
@@ -114,7 +141,7 @@ func (e *Engine) lookUpMessages(set *rules.Set, event Event) []Message {
 	var out []Message
 	for _, a := range event.Delivery.Alerts {
 		text := "remediator could not read this incident's alerts, so no rule was tried and nothing was done.\n\n" + event.Note
-		for _, kind := range []MessageKind{Note, Escalate} {
+		for _, kind := range []MessageKind{Escalate, Note} {
 			out = append(out, Message{
 				ID: fmt.Sprintf("%s-%d", event.ID, len(out)), Run: event.ID, Seq: len(out), Channel: PagerDuty, Kind: kind,
 				Connection: pagerDutyConnection(set), IncidentID: a.IncidentID, IncidentKey: a.IncidentKey, Text: text,
@@ -130,6 +157,10 @@ func (e *Engine) match(set *rules.Set, a *Acceptance) {
 	a.Event.State = EventMatched
 	for _, sig := range a.Event.Delivery.Alerts {
 		if sig.Status == alert.Resolved {
+			if sig.Merged {
+				a.Event.Note = "the incident was merged into another one: that is no recovery"
+				continue
+			}
 			a.Resolved = append(a.Resolved, resolution(sig, a.Event))
 			continue
 		}
@@ -185,18 +216,21 @@ func (e *Engine) proposal(set *rules.Set, event Event, sig alert.Alert, target s
 	return p
 }
 
+// placesPerRun is how far the rulings of two runs lie apart, so that a run can add those of rules that came with a reload.
+const placesPerRun = 1 << 20
+
 // number gives every ruling of the event its place.
 func number(a *Acceptance) {
-	n := 0
 	for i := range a.Proposals {
-		for j := range a.Proposals[i].Rulings {
-			a.Proposals[i].Rulings[j].Seq = n
-			n++
+		p := &a.Proposals[i]
+		p.Run.Places = map[string]int{}
+		for j := range p.Rulings {
+			p.Rulings[j].Seq = i*placesPerRun + j
+			p.Run.Places[p.Rulings[j].Rule] = p.Rulings[j].Seq
 		}
 	}
 	for i := range a.Rulings {
-		a.Rulings[i].Seq = n
-		n++
+		a.Rulings[i].Seq = len(a.Proposals)*placesPerRun + i
 	}
 }
 

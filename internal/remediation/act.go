@@ -145,7 +145,7 @@ func (v *visit) readBack(ctx context.Context) (executors.Observation, error) {
 	if !ok {
 		return executors.Observation{Progress: executors.Unclear, Detail: "the action is gone"}, nil
 	}
-	if err := v.renew(ctx); err != nil {
+	if err := v.keep(ctx); err != nil {
 		return executors.Observation{}, err
 	}
 	bounded, cancel := v.bounded(ctx, 0)
@@ -163,6 +163,9 @@ func (v *visit) applied(o executors.Observation) {
 	if o.Next != nil {
 		v.begin(*o.Next, &Intent{Query: v.query(), Exempt: true})
 		v.journal(EntryIntent, o.Next.Summary)
+		return
+	}
+	if v.goOn() {
 		return
 	}
 	v.run.AppliedAt, v.run.Tries, v.run.HeldFrom, v.run.Sampled = v.out.Now, 0, time.Time{}, ""
@@ -191,6 +194,8 @@ func (v *visit) debts(c executors.Change) {
 func (v *visit) pending(o executors.Observation) {
 	v.run.Tries = 0
 	if !v.out.Now.Before(v.run.Until) {
+		v.step().Detail = o.Detail
+		v.endStep(StepUnclear)
 		v.needsHuman("the change did not complete in time: " + o.Detail)
 		return
 	}
@@ -208,7 +213,7 @@ func (v *visit) notApplied(o executors.Observation) {
 	v.endStep(StepDropped)
 	v.journal(EntryObserved, "read back: the call had no effect")
 	if v.run.Undoing {
-		v.finish(v.run.Outcome, "taking the change back had no effect")
+		v.finish(NotFixed, v.run.Detail+"; taking the change back had no effect")
 		return
 	}
 	if v.run.Attempt >= maxAttempts {
@@ -216,6 +221,9 @@ func (v *visit) notApplied(o executors.Observation) {
 		return
 	}
 	v.run.Phase, v.run.Tries = PhaseDecide, 0
+	if v.run.Origin == ByFollowUp {
+		v.run.Phase = PhaseCalm
+	}
 }
 
 // foreign ends the run: somebody else has changed the target. Whether our call came first decides what can be said.

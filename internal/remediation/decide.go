@@ -28,6 +28,7 @@ func (v *visit) decide(ctx context.Context) {
 	if !v.choose(ctx) {
 		return
 	}
+	v.gatherRest(ctx)
 	if len(v.bound.Actions) == 0 {
 		v.finish(Observed, "the rule only diagnoses; a human is called")
 		return
@@ -70,10 +71,16 @@ func (v *visit) stillWanted() *guard.Refusal {
 
 // rejudge matches the alert again under the rules now in force.
 func (v *visit) rejudge() {
+	former := v.run.Rules
 	v.run.Rules = nil
 	for _, c := range v.set.Match(v.run.Alert) {
 		if c.Target == v.run.Target && c.Undeclared == "" {
 			v.run.Rules = append(v.run.Rules, c.Rule.Name)
+		}
+	}
+	for _, name := range former {
+		if !slices.Contains(v.run.Rules, name) {
+			v.setRuling(name, Refused, string(guard.RulesChanged)+": the rules were reloaded and it does not match any more")
 		}
 	}
 	v.run.RulesHash = v.set.Hash
@@ -92,11 +99,11 @@ func (v *visit) maxAge() time.Duration {
 
 func (v *visit) unwanted(r *guard.Refusal) {
 	if r.Reason == guard.NotFiring {
-		v.ruleAll(Refused, r.Error())
 		if v.run.Acted {
 			v.finish(Inconclusive, "the alert resolved before the next rung was tried; what was done so far was not seen to help")
 			return
 		}
+		v.ruleAll(Refused, r.Error())
 		v.finish(ResolvedItself, r.Detail)
 		return
 	}
@@ -109,52 +116,66 @@ func (v *visit) choose(ctx context.Context) bool {
 		return v.regather(ctx) // a later rung: the rule stays, the facts are new
 	}
 	v.facts = rules.Facts{}
-	var undecided []string
-	chosen, observed := "", ""
-	v.out.Rulings = nil
+	var c choice
 	for _, name := range v.run.Rules {
 		v.bind(name)
-		if v.rule == nil {
-			continue
-		}
-		v.gather(ctx, v.rule.NeedsIf(), time.Time{})
-		j := v.bound.If(v.signal(), v.facts)
-		switch {
-		case !j.Known:
-			undecided = append(undecided, why(name, j))
-			v.ruling(Undecided, why(name, j))
-		case !j.Holds:
-			v.ruling(IfFalse, explain(j))
-		case v.rule.Mode == rules.Observe:
-			observed = first(observed, name)
-			v.ruling(Chosen, "observed only: "+v.wouldDo(ctx))
-		case chosen == "":
-			chosen = name
-			v.ruling(Chosen, explain(j))
-		default:
-			v.ruling(Shadowed, "rule "+chosen+" stands before it")
+		if v.rule != nil {
+			v.consider(ctx, &c)
 		}
 	}
-	return v.chose(ctx, chosen, observed, undecided)
+	return v.chose(c)
 }
 
-func (v *visit) chose(ctx context.Context, chosen, observed string, undecided []string) bool {
+// choice is what the candidates' conditions have come to.
+type choice struct {
+	chosen    string // the first that may act and whose condition holds
+	observed  string // the first in mode observe whose condition holds
+	undecided string // why a rule that stands before the chosen one could not be judged
+}
+
+// consider judges one candidate. A rule that cannot be judged bars those behind it: with its facts it might have come first.
+func (v *visit) consider(ctx context.Context, c *choice) {
+	observes := v.rule.Mode == rules.Observe
+	if !observes && c.chosen != "" {
+		v.ruling(Shadowed, "rule "+c.chosen+" stands before it")
+		return
+	}
+	v.gather(ctx, v.rule.NeedsIf(), time.Time{})
+	j := v.bound.If(v.signal(), v.facts)
 	switch {
-	case chosen == "" && len(undecided) > 0:
-		v.lackFacts(strings.Join(undecided, "; "))
-		return false
-	case chosen != "":
-		v.take(chosen)
-		v.gatherRest(ctx)
+	case !j.Known:
+		v.ruling(Undecided, why(v.rule.Name, j))
+		if !observes {
+			c.undecided = first(c.undecided, why(v.rule.Name, j))
+		}
+	case !j.Holds:
+		v.ruling(IfFalse, explain(j))
+	case observes:
+		c.observed = first(c.observed, v.rule.Name)
+		v.ruling(Chosen, "observed only: "+v.wouldDo(ctx))
+	case c.undecided != "":
+		v.ruling(Refused, string(guard.UnknownFacts)+": a rule before it cannot be judged")
+	default:
+		c.chosen = v.rule.Name
+		v.ruling(Chosen, explain(j))
+	}
+}
+
+// chose takes the rule that is to act, and reports whether there is one.
+func (v *visit) chose(c choice) bool {
+	switch {
+	case c.chosen != "":
+		v.take(c.chosen)
 		return true
-	case observed != "":
-		v.take(observed)
-		v.finish(Observed, "the rule is in mode observe: "+v.detailOf(observed))
-		return false
+	case c.undecided != "":
+		v.lackFacts(c.undecided)
+	case c.observed != "":
+		v.take(c.observed)
+		v.finish(Observed, "the rule is in mode observe: "+v.detailOf(c.observed))
 	default:
 		v.end(NoOutcome, "no rule's condition held")
-		return false
 	}
+	return false
 }
 
 func (v *visit) take(name string) {
@@ -210,7 +231,7 @@ func (v *visit) gatherRest(ctx context.Context) {
 }
 
 func (v *visit) ask(ctx context.Context, p rules.BoundProbe, since time.Time) rules.Fact {
-	if err := v.renew(ctx); err != nil {
+	if err := v.keep(ctx); err != nil {
 		return rules.Fact{Err: fmt.Errorf("keeping the lease: %w", err)}
 	}
 	env := v.env()
@@ -277,7 +298,7 @@ func (v *visit) prepare(ctx context.Context, kind string, action executors.Actio
 }
 
 func (v *visit) planned(ctx context.Context, kind string, action executors.Action) (executors.Change, error) {
-	if err := v.renew(ctx); err != nil {
+	if err := v.keep(ctx); err != nil {
 		return executors.Change{}, err
 	}
 	bounded, cancel := v.bounded(ctx, 0)

@@ -3,6 +3,7 @@ package remediation
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/mixillo/remediator/internal/connect"
@@ -29,7 +30,10 @@ type Config struct {
 
 // Engine decides and carries out. Its methods are safe for concurrent use; one run is worked on by one visit at a time, which the store's
 // claims ensure.
-type Engine struct{ Config }
+type Engine struct {
+	Config
+	selves sync.Map // source name -> the id by which it tells of our own acts
+}
 
 // New makes an Engine.
 func New(c Config) *Engine { return &Engine{Config: c} }
@@ -75,7 +79,7 @@ func (e *Engine) Advance(ctx context.Context, h Hint) error {
 
 // open loads what a visit needs: the rules the run goes by and what they bind on its target.
 func (e *Engine) open(ctx context.Context, c Claimed) (*visit, error) {
-	v := &visit{e: e, run: c.Run, steps: c.Steps, episode: c.Episode}
+	v := &visit{e: e, run: c.Run, steps: c.Steps, episode: c.Episode, leased: c.Run.LeaseUntil}
 	v.set = e.Rules.Current()
 	if v.run.RulesHash != v.set.Hash && (v.run.Acted || v.run.Origin == ByFollowUp) {
 		set, err := e.Rules.ByHash(ctx, v.run.RulesHash)
@@ -99,8 +103,9 @@ type visit struct {
 	bound   rules.Bound
 	facts   rules.Facts
 	out     Commit
-	start   Run  // as it was before this visit's phase: what a refused commit goes back to
-	fresh   bool // the intent in progress was recorded by this visit: the call was certainly not made before
+	start   Run       // as it was before this visit's phase: what a refused commit goes back to
+	leased  time.Time // until when the claim holds
+	fresh   bool      // the intent in progress was recorded by this visit: the call was certainly not made before
 	over    bool
 }
 
@@ -150,6 +155,7 @@ func (v *visit) commit(ctx context.Context) error {
 	v.out.Run.UpdatedAt = v.out.Now
 	if v.run.State == Running {
 		v.out.Lease = v.e.Now().Add(v.e.Lease)
+		v.leased = v.out.Lease
 	} else {
 		v.over = true
 	}
@@ -185,15 +191,27 @@ func (v *visit) env() executors.Env {
 	}
 }
 
-// bounded gives a call its deadline: always shorter than the lease, so that a late answer never meets a new owner.
+// longest is the longest a call may take: always shorter than the lease, so that a late answer never meets a new owner.
+func (v *visit) longest() time.Duration { return max(v.e.Lease-leaseMargin, v.e.Lease/2) }
+
+// bounded gives a call its deadline.
 func (v *visit) bounded(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	if d <= 0 {
 		d = callTimeout
 	}
-	return context.WithTimeout(ctx, min(d, max(v.e.Lease-leaseMargin, v.e.Lease/2)))
+	return context.WithTimeout(ctx, min(d, v.longest()))
 }
 
-// renew keeps the lease over a chain of slow calls.
-func (v *visit) renew(ctx context.Context) error {
-	return v.e.Runs.Renew(ctx, v.run.ID, v.run.Epoch, v.e.Now().Add(v.e.Lease))
+// keep renews the lease when what is left of it is less than the longest call.
+func (v *visit) keep(ctx context.Context) error {
+	now := v.e.Now()
+	if v.leased.Sub(now) > v.longest() {
+		return nil
+	}
+	until := now.Add(v.e.Lease)
+	if err := v.e.Runs.Renew(ctx, v.run.ID, v.run.Epoch, until); err != nil {
+		return err
+	}
+	v.leased = until
+	return nil
 }

@@ -2,6 +2,8 @@ package remediation
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/mixillo/remediator/internal/breaker"
 	"github.com/mixillo/remediator/internal/guard"
@@ -12,20 +14,55 @@ func (v *visit) journal(kind, text string) {
 	v.out.Entries = append(v.out.Entries, v.run.record(v.out.Now, kind, text))
 }
 
-// ruling sets the verdict of one candidate on the run's event.
-func (v *visit) ruling(verdict Verdict, detail string) {
-	v.out.Rulings = append(v.out.Rulings, Ruling{
-		Event: v.run.Event, Run: v.run.ID, Rule: v.rule.Name, Target: v.run.Target, Mode: string(v.rule.Mode), Verdict: verdict, Detail: detail,
-	})
+// ruling sets the verdict of the bound rule on the run's event.
+func (v *visit) ruling(verdict Verdict, detail string) { v.setRuling(v.rule.Name, verdict, detail) }
+
+// setRuling sets the verdict of a candidate on the run's event; one that this visit gave before is replaced.
+func (v *visit) setRuling(name string, verdict Verdict, detail string) {
+	r := Ruling{
+		Event: v.run.Event, Seq: v.place(name), Run: v.run.ID, Rule: name, Target: v.run.Target, Verdict: verdict, Detail: detail,
+	}
+	if rule, ok := v.set.Rule(name); ok {
+		r.Mode = string(rule.Mode)
+	}
+	if i := slices.IndexFunc(v.out.Rulings, func(old Ruling) bool { return old.Rule == name }); i >= 0 {
+		v.out.Rulings[i] = r
+		return
+	}
+	v.out.Rulings = append(v.out.Rulings, r)
+}
+
+// place is where the ruling of a candidate stands among those of the event; one that came with a reload gets the next free place.
+func (v *visit) place(name string) int {
+	if at, ok := v.run.Places[name]; ok {
+		return at
+	}
+	last := -1
+	for _, at := range v.run.Places {
+		last = max(last, at)
+	}
+	v.run.Places = maps.Clone(v.run.Places)
+	if v.run.Places == nil {
+		v.run.Places = map[string]int{}
+	}
+	v.run.Places[name] = last + 1
+	return last + 1
 }
 
 // ruleAll gives every candidate the same verdict.
 func (v *visit) ruleAll(verdict Verdict, detail string) {
-	v.out.Rulings = nil
 	for _, name := range v.run.Rules {
-		v.out.Rulings = append(v.out.Rulings, Ruling{
-			Event: v.run.Event, Run: v.run.ID, Rule: name, Target: v.run.Target, Verdict: verdict, Detail: detail,
-		})
+		v.setRuling(name, verdict, detail)
+	}
+}
+
+// refuseOpen refuses the candidates that this visit has not judged; what is known of the others stays.
+func (v *visit) refuseOpen(detail string) {
+	for _, name := range v.run.Rules {
+		judged := slices.ContainsFunc(v.out.Rulings, func(r Ruling) bool { return r.Rule == name && r.Verdict != Undecided })
+		if !judged {
+			v.setRuling(name, Refused, detail)
+		}
 	}
 }
 
@@ -41,12 +78,11 @@ func (v *visit) detailOf(rule string) string {
 // refuse ends the run by a guard's word. Nothing was touched, unless an earlier rung acted: then that rung's result stands.
 func (v *visit) refuse(r *guard.Refusal) {
 	v.run.Reason = r.Reason
-	v.e.Metrics.refused(r.Reason)
 	v.journal(EntryRefused, r.Error())
 	if v.run.Rule == "" {
-		v.ruleAll(Refused, r.Error())
+		v.refuseOpen(r.Error())
 	} else if !v.run.Acted && v.rule != nil {
-		v.replaceRuling(Refused, r.Error())
+		v.ruling(Refused, r.Error())
 	}
 	if v.touched() {
 		v.finish(NotFixed, "what was done did not help, and the next rung was refused: "+r.Error())
@@ -65,22 +101,12 @@ func (v *visit) touched() bool {
 	return false
 }
 
-func (v *visit) replaceRuling(verdict Verdict, detail string) {
-	for i, r := range v.out.Rulings {
-		if r.Rule == v.run.Rule {
-			v.out.Rulings[i].Verdict, v.out.Rulings[i].Detail = verdict, detail
-			return
-		}
-	}
-	v.ruling(verdict, detail)
-}
-
 // commitRefusal stores the refusal that the shared guards gave under the lock. Nothing of the refused commit was stored: the run goes back
 // to where it was, keeps what it has found, and ends.
 func (v *visit) commitRefusal(ctx context.Context, r *guard.Refusal) error {
 	refused, now := v.out, v.run
 	v.run = v.start
-	v.run.Rules, v.run.RulesHash, v.run.Rule, v.run.Mode, v.run.Seen = now.Rules, now.RulesHash, now.Rule, now.Mode, now.Seen
+	v.run.Rules, v.run.Places, v.run.RulesHash, v.run.Rule, v.run.Mode, v.run.Seen = now.Rules, now.Places, now.RulesHash, now.Rule, now.Mode, now.Seen
 	v.steps = v.steps[:len(v.steps)-1]
 	v.out = Commit{Now: v.e.Now(), Rulings: refused.Rulings}
 	for _, e := range refused.Entries {

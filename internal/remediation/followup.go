@@ -3,6 +3,7 @@ package remediation
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mixillo/remediator/internal/executors"
@@ -16,11 +17,14 @@ func (v *visit) followUps() {
 		return
 	}
 	for i, after := range v.rule.Afterwards {
-		for _, step := range v.steps {
-			if step.State != StepApplied || step.Undo || !concerns(after, step) {
-				continue
+		var acts []Step // newest first: that is the order in which they can be taken back
+		for _, step := range slices.Backward(v.steps) {
+			if step.State == StepApplied && !step.Undo && concerns(after, step) {
+				acts = append(acts, step)
 			}
-			v.out.Spawn = append(v.out.Spawn, v.followUp(i, after, step))
+		}
+		if len(acts) > 0 {
+			v.out.Spawn = append(v.out.Spawn, v.followUp(i, after, acts))
 		}
 	}
 }
@@ -32,14 +36,14 @@ func concerns(after rules.Afterward, step Step) bool {
 	return step.Kind == "cloud_run.scale" && step.Change.Reversible
 }
 
-func (v *visit) followUp(i int, after rules.Afterward, step Step) Run {
+func (v *visit) followUp(i int, after rules.Afterward, acts []Step) Run {
 	phase, within := PhaseCalm, after.Within
 	if after.Kind == rules.Remind {
 		phase, within = PhaseRemind, 0
 	}
 	run := Run{
 		ID: v.e.NewID(), Origin: ByFollowUp, Parent: v.run.ID, Event: v.run.Event, Alert: v.run.Alert, Target: v.run.Target,
-		Rule: v.run.Rule, Mode: v.run.Mode, RulesHash: v.run.RulesHash, Of: &step, Rung: i,
+		Rule: v.run.Rule, Mode: v.run.Mode, RulesHash: v.run.RulesHash, Of: &acts[0], Behind: acts[1:], Rung: i,
 		State: Waiting, Phase: phase, WakeAt: v.out.Now.Add(after.Every), CreatedAt: v.out.Now, UpdatedAt: v.out.Now,
 	}
 	if within > 0 {
@@ -109,6 +113,16 @@ func (v *visit) scaleBack(ctx context.Context, after rules.Afterward) {
 	v.begin(change, intent)
 	v.journal(EntryIntent, change.Summary)
 	v.run.Acted, v.run.DecidedAt = true, v.out.Now
+}
+
+// goOn turns to the act before the one that was taken back; false when there is none.
+func (v *visit) goOn() bool {
+	if v.run.Origin != ByFollowUp || len(v.run.Behind) == 0 {
+		return false
+	}
+	v.run.Of, v.run.Behind = &v.run.Behind[0], v.run.Behind[1:]
+	v.run.Phase, v.run.Attempt = PhaseCalm, 0
+	return true
 }
 
 // remind tells people again of what an act left, until it is settled.

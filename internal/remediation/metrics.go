@@ -61,7 +61,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 // Init creates the series that the rules can lead to, so that their zeros show. Call it again after a reload.
 func (m *Metrics) Init(set *rules.Set) {
 	verdicts := []string{
-		string(NotMatched), string(Candidate), string(Duplicate), string(StaleEvent), string(Refused), eventUnauthenticated, eventRepeated,
+		string(NotMatched), string(IfFalse), string(Undecided), string(Shadowed), string(Refused), string(Duplicate), string(StaleEvent),
+		string(Chosen), eventUnauthenticated, eventRepeated,
 		string(EventIgnored), string(EventInvalid), string(EventFailed), string(EventPending),
 	}
 	for source := range set.Sources {
@@ -102,6 +103,9 @@ func (m *Metrics) accepted(a Acceptance, r Accepted) {
 		m.events.WithLabelValues(source, string(NotMatched)).Inc()
 	}
 	for _, ruling := range r.Rulings {
+		if ruling.Verdict == Candidate {
+			continue // counted when its run has decided
+		}
 		m.events.WithLabelValues(source, string(ruling.Verdict)).Inc()
 	}
 }
@@ -113,10 +117,14 @@ func (m *Metrics) step(kind, result string, took time.Duration) {
 
 func (m *Metrics) firstAction(since time.Duration) { m.toAction.Observe(since.Seconds()) }
 
-func (m *Metrics) refused(r guard.Reason) { m.refusals.WithLabelValues(string(r)).Inc() }
-
-// committed counts a run that a commit has ended.
+// committed counts the verdicts a commit has given, and the run it has ended.
 func (m *Metrics) committed(c Commit) {
+	for _, ruling := range c.Rulings {
+		m.events.WithLabelValues(c.Run.Alert.Source, string(ruling.Verdict)).Inc()
+	}
+	if c.Run.State == Done && c.Run.Reason != "" {
+		m.refusals.WithLabelValues(string(c.Run.Reason)).Inc()
+	}
 	if c.Run.State == Done && c.Run.Outcome != NoOutcome && c.Run.Rule != "" {
 		m.runs.WithLabelValues(c.Run.Rule, string(c.Run.Outcome)).Inc()
 	}

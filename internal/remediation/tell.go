@@ -51,7 +51,7 @@ func (v *visit) address(m *Message) bool {
 		if to.PagerDuty == nil || m.IncidentID == "" && m.IncidentKey == "" {
 			return false
 		}
-		m.Connection, m.Open = to.PagerDuty.Connection, to.PagerDuty.OpenIncident
+		m.Connection, m.Open = to.PagerDuty.Connection, to.PagerDuty.OpenIncident && v.mayOpen()
 		m.Summary, m.Severity = v.headline(), v.run.Alert.Labels["severity"]
 	case Slack:
 		if to.Slack == nil {
@@ -60,6 +60,12 @@ func (v *visit) address(m *Message) bool {
 		m.Connection, m.Room = to.Slack.Connection, to.Slack.Channel
 	}
 	return true
+}
+
+// mayOpen: an incident is opened for what a human should know of now, and not for what was only observed or has passed.
+func (v *visit) mayOpen() bool {
+	observed := v.run.Outcome == Observed && v.run.Mode == string(rules.Observe)
+	return v.run.Origin == ByAlert && v.run.Outcome != ResolvedItself && !observed
 }
 
 func (v *visit) headline() string {

@@ -102,6 +102,14 @@ func sampleText(j rules.Judgement) string {
 // rungFailed ends a rung that did not help: its change is taken back where its kind says so, the next rung is tried where the former surely
 // did not help, and otherwise the run ends.
 func (v *visit) rungFailed(outcome Outcome, detail string) {
+	if v.run.Undoing {
+		v.finish(NotFixed, v.run.Detail+"; taking the change back failed: "+detail)
+		return
+	}
+	if v.run.Origin != ByAlert {
+		v.finish(outcome, detail)
+		return
+	}
 	if v.takeBack(outcome, detail) {
 		return
 	}
@@ -154,6 +162,11 @@ func (v *visit) worse() bool {
 // undo plans the way back from the last applied change and begins it.
 func (v *visit) undo(ctx context.Context) {
 	change, err := v.planUndo(ctx, v.step())
+	if err != nil && asRefusal(err) == nil && v.run.Tries+1 < maxGathers {
+		v.run.Tries++
+		v.wait(v.e.scale(regatherEvery))
+		return
+	}
 	if err != nil {
 		v.run.Undoing = false
 		v.finish(NotFixed, v.run.Detail+"; taking it back was not possible: "+err.Error())
@@ -168,7 +181,7 @@ func (v *visit) planUndo(ctx context.Context, of *Step) (executors.Change, error
 	if !ok {
 		return executors.Change{}, fmt.Errorf("there is no action %s", of.Kind)
 	}
-	if err := v.renew(ctx); err != nil {
+	if err := v.keep(ctx); err != nil {
 		return executors.Change{}, err
 	}
 	bounded, cancel := v.bounded(ctx, 0)

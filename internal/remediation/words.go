@@ -140,18 +140,20 @@ const (
 
 // Run is the decision for one episode on one target, and its carrying out. The stored row is the truth.
 type Run struct {
-	ID        string      `json:"id"`
-	Origin    Origin      `json:"origin"`
-	Parent    string      `json:"parent,omitempty"` // the run a follow-up belongs to
-	Event     string      `json:"event,omitempty"`
-	Alert     alert.Alert `json:"alert"`
-	Target    string      `json:"target"`
-	Rules     []string    `json:"candidates"` // names, in file order
-	Rule      string      `json:"rule,omitempty"`
-	Mode      string      `json:"mode,omitempty"`
-	RulesHash string      `json:"rules_hash"`
-	Actor     string      `json:"actor,omitempty"` // who started a run by hand
-	Note      string      `json:"note,omitempty"`  // the reason a human gave
+	ID     string      `json:"id"`
+	Origin Origin      `json:"origin"`
+	Parent string      `json:"parent,omitempty"` // the run a follow-up belongs to
+	Event  string      `json:"event,omitempty"`
+	Alert  alert.Alert `json:"alert"`
+	Target string      `json:"target"`
+	Rules  []string    `json:"candidates"` // names, in file order
+	// Places are the Seq of each candidate's ruling on the event: it stays the same when a verdict changes.
+	Places    map[string]int `json:"places,omitempty"`
+	Rule      string         `json:"rule,omitempty"`
+	Mode      string         `json:"mode,omitempty"`
+	RulesHash string         `json:"rules_hash"`
+	Actor     string         `json:"actor,omitempty"` // who started a run by hand
+	Note      string         `json:"note,omitempty"`  // the reason a human gave
 
 	State   State   `json:"state"`
 	Phase   Phase   `json:"phase"`
@@ -166,6 +168,7 @@ type Run struct {
 	Undoing   bool      `json:"undoing,omitempty"`
 	Action    string    `json:"action,omitempty"`    // kind of a run by hand
 	Of        *Step     `json:"of,omitempty"`        // the act a follow-up looks after
+	Behind    []Step    `json:"behind,omitempty"`    // the acts before that one, to be taken back after it, last first
 	Acted     bool      `json:"acted"`               // an intent was recorded
 	Acked     bool      `json:"acked,omitempty"`     // an acknowledgement was sent to the outbox
 	Escalated bool      `json:"escalated,omitempty"` // an escalation was sent to the outbox

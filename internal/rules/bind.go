@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
-	"regexp"
 	"slices"
 	"time"
 
@@ -102,7 +101,7 @@ func (b *builder) factName(n *yaml.Node) bool {
 		b.at(n, mistake{id: "bad-name", message: n.Value + " means something else in expressions", hint: "choose another name"})
 	case reserved(n.Value):
 		b.at(n, mistake{id: "bad-name", message: n.Value + " is a word of the expression language", hint: "choose another name"})
-	case !regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`).MatchString(n.Value):
+	case !isName(n.Value, "_") || n.Value[0] <= '9':
 		b.at(n, mistake{id: "bad-name", message: show(n.Value) + " cannot be named in expressions",
 			hint: "a fact's name is small letters, digits and _, and begins with a letter"})
 	default:
@@ -149,6 +148,10 @@ func (b *builder) actionKind(r *rung) (ok bool) {
 func (b *builder) choose(dr *draft) {
 	n := dr.text.Target
 	if n == nil {
+		return
+	}
+	if n.Kind == yaml.SequenceNode {
+		b.at(n, mistake{id: "wrong-type", message: "must be the name of a target", hint: "or {from: LABEL} where a label names it"})
 		return
 	}
 	if n.Kind != yaml.MappingNode {
@@ -296,15 +299,12 @@ func (b *builder) parameters(c call, parameters any, t executors.Target) {
 	if reflect.TypeOf(parameters).Kind() != reflect.Pointer {
 		return
 	}
-	var fill func(string) (string, *misfit)
-	if t.Name != "" {
-		fill = filler(t)
-	}
+	fill := filler(t)
 	written := reflect.New(reflect.TypeOf(parameters).Elem())
 	written.Elem().Set(reflect.ValueOf(parameters).Elem())
-	before := len(b.list)
+	before := b.count
 	newDecoder(b.report, 1).filling(fill).into(c.params, written.Interface())
-	if t.Name == "" || len(b.list) != before {
+	if t.Name == "" || b.count != before {
 		return
 	}
 	b.decoder().filling(fill).into(c.params, parameters)

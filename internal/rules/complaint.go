@@ -26,6 +26,9 @@ func (b *builder) issues(n *yaml.Node, c complaint) {
 	for _, e := range c.issues.Errors() {
 		offset, m := c.translate(e)
 		b.within(n, offset, m)
+		if c.ast == nil {
+			return // what follows a syntax error only follows from it
+		}
 	}
 }
 
@@ -44,6 +47,10 @@ func (c complaint) translate(e *common.Error) (int, mistake) {
 		return offset, noOverload(overload[1], overload[2])
 	case syntax:
 		return offset, syntaxError(c.text, strings.TrimPrefix(e.Message, "Syntax error: "))
+	case strings.HasPrefix(e.Message, "expression recursion limit exceeded"):
+		return offset, mistake{id: "bad-expression", message: fmt.Sprintf("the expression nests more than %d deep", maxNesting)}
+	case strings.HasPrefix(e.Message, "invalid "):
+		return offset, badLiteral(e.Message)
 	default:
 		return offset, mistake{id: "bad-expression", message: plainWords(e.Message)}
 	}
@@ -167,9 +174,25 @@ func noOverload(function, signature string) mistake {
 	return m
 }
 
+// badLiteral says what a text that is written out should have been.
+func badLiteral(message string) mistake {
+	m := mistake{id: "bad-expression", message: plainWords(message)}
+	switch message {
+	case "invalid duration argument":
+		m.message, m.hint = "this is no duration", `write durations as "30m" or "1h30m"`
+	case "invalid timestamp argument":
+		m.message, m.hint = "this is no time", `write times as "2026-01-31T12:00:00Z"`
+	case "invalid matches argument":
+		m.message = "this is no regular expression"
+	}
+	return m
+}
+
 func syntaxError(text, message string) mistake {
 	message, _, _ = strings.Cut(message, " expecting ")
-	m := mistake{id: "expression-syntax", message: "cannot read the expression: " + plainWords(strings.ReplaceAll(message, "'<EOF>'", "its end"))}
+	message = strings.NewReplacer("'<EOF>'", "its end", "token recognition error at: ", "unexpected ", "mismatched input ", "unexpected ",
+		"extraneous input ", "unexpected ", "no viable alternative at input ", "unexpected ").Replace(message)
+	m := mistake{id: "expression-syntax", message: "cannot read the expression: " + plainWords(message)}
 	switch {
 	case strings.Contains(text, " and "), strings.Contains(text, " or "), strings.Contains(text, " not "):
 		m.hint = "and is written &&, or is written ||, not is written !"

@@ -152,7 +152,10 @@ func (r *report) add(p place, m mistake) {
 // mask hides a value that was written where only the place of a secret belongs: it must not appear in an excerpt.
 func (r *report) mask(n *yaml.Node) {
 	in := r.originOf(n)
-	start, end := r.place(n), in.locate(n, len(n.Value))
+	start, end, quote := r.place(n), in.locate(n, len(n.Value)), 0
+	if n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0 {
+		quote = 1
+	}
 	for line := start.line; line <= end.line && line <= len(in.lines); line++ {
 		text := []rune(in.lines[line-1])
 		from, to := 0, len(text)
@@ -160,7 +163,7 @@ func (r *report) mask(n *yaml.Node) {
 			from = min(start.col-1, len(text))
 		}
 		if line == end.line && n.Kind == yaml.ScalarNode {
-			to = max(from, min(end.col+1, len(text))) // with the closing quote
+			to = max(from, min(end.col+quote, len(text)))
 		}
 		in.lines[line-1] = string(text[:from]) + strings.Repeat("*", to-from) + string(text[to:])
 	}

@@ -213,6 +213,14 @@ func typeWords(t *cel.Type) string {
 		return "a number with a fraction"
 	case types.StringKind:
 		return "text"
+	case types.DurationKind:
+		return "a duration"
+	case types.TimestampKind:
+		return "a time"
+	case types.ListKind:
+		return "a list"
+	case types.MapKind:
+		return "a mapping"
 	default:
 		return cel.FormatCELType(t)
 	}

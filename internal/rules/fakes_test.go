@@ -22,7 +22,6 @@ type healthFact struct {
 	JSON    map[string]any `cel:"json"`
 	TLS     *tlsFact       `cel:"tls"`
 	Text    string         `cel:"text"`
-	hidden  int
 }
 
 type tlsFact struct {
@@ -40,6 +39,13 @@ type fakeGet struct {
 	URL   string        `yaml:"url" rules:"required"`
 	Tries int           `yaml:"tries"`
 	Wait  time.Duration `yaml:"wait"`
+}
+
+func (g *fakeGet) Validate(executors.Target) error {
+	if g.Wait != 0 && g.Wait < time.Second {
+		return errors.New("wait must be at least 1s")
+	}
+	return nil
 }
 
 func (fakeGet) Ask(context.Context, executors.Env) (executors.Answer, error) {

@@ -11,7 +11,7 @@ import (
 )
 
 // filler fills the target into texts such as "{{ .Target.Health }}". Nothing but these names can stand in the braces: parameters are no
-// programs, and no word of an alert can reach them.
+// programs, and no word of an alert can reach them. The zero Target only finds mistakes.
 func filler(t executors.Target) func(string) (string, *misfit) {
 	values := map[string]string{"Name": t.Name, "Health": t.Health, "Control": t.Control}
 	field := regexp.MustCompile(`^\{\{\s*\.Target\.([A-Za-z]+)\s*\}\}`)
@@ -32,8 +32,8 @@ func filler(t executors.Target) func(string) (string, *misfit) {
 			value, known := values[match[1]]
 			switch {
 			case !known:
-				return "", &misfit{offset, "a target has no " + match[1], placeholders(values)}
-			case value == "":
+				return "", &misfit{offset, "a target has no " + match[1], suggest(match[1], slices.Sorted(maps.Keys(values)))}
+			case value == "" && t.Name != "":
 				return "", &misfit{offset, fmt.Sprintf("target %s declares no %s", t.Name, strings.ToLower(match[1])), ""}
 			}
 			filled.WriteString(value)

@@ -25,7 +25,7 @@ func newIndex(rules [][]matcher) *index {
 		}
 	}
 	for i, matchers := range rules {
-		ix.file(int32(i), matchers, frequency) //nolint:gosec // a rules file of 4 MiB holds fewer rules
+		ix.file(int32(i), matchers, frequency) // a rules file of 4 MiB holds fewer than fit
 	}
 	return ix
 }

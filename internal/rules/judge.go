@@ -124,7 +124,7 @@ func showValue(v ref.Val) string {
 		}
 		return showValue(v.GetValue())
 	case types.Duration:
-		return v.Duration.String()
+		return v.String()
 	case types.Timestamp:
 		return v.Time.UTC().Format(time.RFC3339)
 	case types.String:

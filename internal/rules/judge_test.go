@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -149,6 +150,25 @@ func TestIfValues(t *testing.T) {
 			}
 		})
 	}
+}
+
+// One set serves many alerts at once.
+func TestConcurrentUse(t *testing.T) {
+	t.Parallel()
+	set := playbook(t)
+	fired := alert.Alert{Labels: map[string]string{"alertname": "HealthCheckFailed", "severity": "critical"}}
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for _, c := range set.Match(fired) {
+				bound, _ := c.Rule.Bind(c.Target)
+				if got := bound.If(fired, Facts{"health": sick, "deploy": young}); !got.Holds || len(got.Values) == 0 {
+					t.Errorf("judgement is %+v, want it to hold", got)
+				}
+			}
+		})
+	}
+	group.Wait()
 }
 
 func TestCostIsBounded(t *testing.T) {

@@ -170,7 +170,13 @@ func (b *builder) source(key, value *yaml.Node) {
 		return
 	}
 	source := kind.New(key.Value)
+	before := len(b.list)
 	b.fill(rest, source)
+	if c, ok := source.(sources.Check); ok && len(b.list) == before {
+		if err := c.Check(); err != nil {
+			b.at(rest, mistake{id: "bad-parameters", message: plainWords(err.Error())})
+		}
+	}
 	b.set.Sources[key.Value], b.set.SourceKinds[key.Value] = source, name
 	if name != pagerDuty {
 		return

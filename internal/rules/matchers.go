@@ -21,10 +21,10 @@ type matcher struct {
 }
 
 func newMatcher(m *labels.Matcher) matcher {
-	switch {
-	case m.Type == labels.MatchEqual:
+	switch m.Type {
+	case labels.MatchEqual:
 		return matcher{Matcher: m, literals: []string{m.Value}}
-	case m.Type == labels.MatchRegexp:
+	case labels.MatchRegexp:
 		return matcher{Matcher: m, literals: alternatives(m.Value)}
 	default:
 		return matcher{Matcher: m}
@@ -177,8 +177,16 @@ func matcherError(text, message string) (int, string) {
 			return min(from, max(len([]rune(text))-1, 0)), "cannot read the matcher: " + strings.TrimSpace(parts[2])
 		}
 	}
-	message = strings.TrimPrefix(message, "failed to create matcher: ")
-	return 0, "cannot read the matcher: " + message
+	message, isPattern := strings.CutPrefix(message, "failed to create matcher: error parsing regexp: ")
+	if !isPattern {
+		return 0, "cannot read the matcher: " + message
+	}
+	message, pattern, _ := strings.Cut(message, ": `")
+	pattern = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSuffix(pattern, "`"), "^(?:"), ")$")
+	if at := strings.Index(text, pattern); at >= 0 {
+		return len([]rune(text[:at])), "cannot read the pattern: " + message
+	}
+	return 0, "cannot read the pattern: " + message
 }
 
 // refuseWidest reports matchers that together exclude no alert at all.

@@ -154,7 +154,7 @@ func structValue(v reflect.Value) map[string]any {
 		if name == "" {
 			continue
 		}
-		if field, err := v.FieldByIndexErr(f.Index); err == nil && !(field.Kind() == reflect.Pointer && field.IsNil()) {
+		if field, err := v.FieldByIndexErr(f.Index); err == nil && (field.Kind() != reflect.Pointer || !field.IsNil()) {
 			fields[name] = plainValue(field)
 		}
 	}

@@ -21,7 +21,7 @@ func (f *fixture) health() int {
 
 func TestHealthFollowsTheServingRevision(t *testing.T) {
 	t.Parallel()
-	f := badDeploy(t, sandbox.Config{Speed: 50})
+	f := badDeploy(t, sandbox.Config{Speed: 20})
 	f.SetOperationTime(0, 0)
 	if got := f.health(); got != http.StatusServiceUnavailable {
 		t.Errorf("the sick revision answers %d", got)

@@ -51,7 +51,7 @@ func TestRollbackMovesTrafficAndPins(t *testing.T) {
 func TestStatusLagsUntilTheOperationIsDone(t *testing.T) {
 	t.Parallel()
 	f := badDeploy(t, sandbox.Config{Speed: 1})
-	f.SetOperationTime(300*time.Millisecond, 300*time.Millisecond)
+	f.SetOperationTime(time.Second, time.Second)
 	s := f.get()
 	s.Traffic = []*runpb.TrafficTarget{pinned("mixillo-backend-00002-bbb", 100)}
 	op, err := f.update(s, "traffic")
@@ -352,7 +352,7 @@ func TestApplyThenFail(t *testing.T) {
 func TestRunningDeployReconciles(t *testing.T) {
 	t.Parallel()
 	f := badDeploy(t, sandbox.Config{Speed: 1})
-	name, err := f.Deploy(backend, sandbox.Revision{DeployTime: 200 * time.Millisecond})
+	name, err := f.Deploy(backend, sandbox.Revision{DeployTime: time.Second})
 	must(t, err)
 	if s := f.get(); !s.GetReconciling() || f.Serving(backend)[name] != 0 {
 		t.Errorf("reconciling %v, serving %v", s.GetReconciling(), f.Serving(backend))

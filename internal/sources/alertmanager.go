@@ -172,15 +172,16 @@ func checkStatus(s alert.Status) error {
 func (a *Alertmanager) alert(one alertmanagerAlert, groupKey string) alert.Alert {
 	startsAt := one.StartsAt.UTC()
 	return alert.Alert{
-		Source:      a.name,
-		Status:      one.Status,
-		Labels:      one.Labels,
-		Annotations: one.Annotations,
-		StartsAt:    startsAt,
-		EndsAt:      one.EndsAt.UTC(),
-		Link:        webLink(one.GeneratorURL),
-		Episode:     alert.Episode(alert.Fingerprint(one.Labels), startsAt),
-		IncidentKey: alert.GroupIncidentKey(groupKey),
+		Source:        a.name,
+		Status:        one.Status,
+		Labels:        one.Labels,
+		Annotations:   one.Annotations,
+		StartsAt:      startsAt,
+		EndsAt:        one.EndsAt.UTC(),
+		Link:          webLink(one.GeneratorURL),
+		Episode:       alert.Episode(alert.Fingerprint(one.Labels), startsAt),
+		IncidentKey:   alert.GroupIncidentKey(groupKey),
+		SelfResolving: true,
 	}
 }
 

@@ -62,12 +62,18 @@ func (p *PagerDuty) Validate() error {
 	if p.Connection == "" {
 		wrong = append(wrong, errors.New("connection must name a connection"))
 	}
-	if p.Labels != "" {
-		if _, err := p.mapping(); err != nil {
-			wrong = append(wrong, fmt.Errorf("labels: %w", err))
-		}
+	return errors.Join(append(wrong, p.Check())...)
+}
+
+// Check implements sources.Check: the labels expression has to compile.
+func (p *PagerDuty) Check() error {
+	if p.Labels == "" {
+		return nil
 	}
-	return errors.Join(wrong...)
+	if _, err := p.mapping(); err != nil {
+		return fmt.Errorf("labels: %w", err)
+	}
+	return nil
 }
 
 // maxSignatures bounds the signatures of one delivery: PagerDuty sends one for each active secret of the subscription.

@@ -22,8 +22,11 @@ const (
 	noteService       = "service"
 	noteUrgency       = "urgency"
 	notePriority      = "priority"
-	noteResolveReason = "resolve_reason" // "merge_resolve_reason": the alerts went on in another incident, nothing got well
+	noteResolveReason = "resolve_reason"
 )
+
+// mergeResolve is the resolve reason of an incident whose alerts went on in another one.
+const mergeResolve = "merge_resolve_reason"
 
 // stub is the one alert of a body that names none: it stands for the incident until LookUp. Its episode is the incident's, and a
 // reopened incident begins a new one; the episodes of the alerts that LookUp finds begin with it and a slash.
@@ -47,6 +50,7 @@ func (p *PagerDuty) stub(d Delivery, in pagerDutyIncident) alert.Alert {
 	}
 	if d.Type == incidentResolved {
 		a.Status, a.EndsAt = alert.Resolved, d.OccurredAt
+		a.Merged = a.Annotations[noteResolveReason] == mergeResolve
 	}
 	return a
 }
@@ -255,6 +259,7 @@ func complete(stub alert.Alert, one connect.IncidentAlert, labels map[string]str
 	}
 	a.Episode = stub.Episode + "/" + alert.Fingerprint(labels)
 	a.IncidentKey = one.AlertKey
+	_, a.SelfResolving = one.Details["num_firing"] // only Alertmanager's notifier sends it
 	if one.Status == connect.StatusResolved {
 		a.Status = alert.Resolved
 	}

@@ -68,7 +68,7 @@ func TestLookUpCompletesAnIncident(t *testing.T) {
 		return alert.Alert{
 			Source: "pd", Status: alert.Firing, Labels: labels, StartsAt: began.Add(time.Second),
 			Annotations: map[string]string{"incident_number": "0", "incident_title": "down", "summary": "it is down"},
-			Episode:     "Q1/" + alert.Fingerprint(labels), IncidentKey: "key-1", IncidentID: "Q1",
+			Episode:     "Q1/" + alert.Fingerprint(labels), IncidentKey: "key-1", IncidentID: "Q1", SelfResolving: true,
 		}
 	}
 	want := Delivery{

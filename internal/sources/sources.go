@@ -46,6 +46,12 @@ type Source interface {
 	Parse(body []byte, received time.Time) (Delivery, error)
 }
 
+// Check is implemented by sources whose parameters can be wrong in themselves, whatever the secrets are. It reads no secret, so that a
+// rules file can be checked where there are none.
+type Check interface {
+	Check() error
+}
+
 // LookUp is implemented by sources whose bodies are incomplete. It may be called again after a crash. An error is retried, and
 // escalated when it lasts: a failed look-up is never "no match".
 type LookUp interface {

@@ -24,7 +24,7 @@ type draft struct {
 }
 
 // change makes the plan of a draft against the service as it was read. A change that pins what followed the latest revision leaves a
-// debt; a pipeline that pins by itself does not notice.
+// debt, and one that lets it follow again settles it; a pipeline that pins by itself notices neither.
 func (d draft) change(env executors.Env, s *runpb.Service) (executors.Change, error) {
 	data, err := encode(d.Edit)
 	if err != nil {
@@ -38,9 +38,12 @@ func (d draft) change(env executors.Env, s *runpb.Service) (executors.Change, er
 		Kind: d.Kind, Target: env.Target.Name, Summary: d.Summary, Before: before, After: after, Etag: s.GetEtag(), Data: data,
 		UndoHint: d.UndoHint, Reversible: true, Evidence: d.Evidence, PlannedAt: env.Now,
 	}
-	_, pinned := pin(d.Edit.Traffic)
-	if _, was := pin(d.Edit.Former.Traffic); pinned && !was {
+	_, was := pin(d.Edit.Former.Traffic)
+	switch _, pinned := pin(d.Edit.Traffic); {
+	case pinned && !was:
 		c.Debt = executors.DebtPinnedTraffic
+	case was && d.Edit.Traffic != nil && !pinned:
+		c.Settles = executors.DebtPinnedTraffic
 	}
 	return c, nil
 }

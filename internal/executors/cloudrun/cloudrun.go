@@ -41,7 +41,7 @@ type Service struct {
 	Region string `yaml:"region"`
 	// MaxInstancesLimit is the most instances that cloud_run.scale may ask for, as lower or as upper bound; 0 leaves only the service's
 	// own upper bound.
-	MaxInstancesLimit int `yaml:"max_instances_limit"`
+	MaxInstancesLimit int32 `yaml:"max_instances_limit"`
 }
 
 // Validate tells in plain words what is wrong with the section.

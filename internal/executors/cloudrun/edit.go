@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"cloud.google.com/go/run/apiv2/runpb"
@@ -135,6 +136,9 @@ func (e edit) judge(r reading, id string) executors.Observation {
 	s := r.Service
 	out := executors.Observation{State: stateOf(s)}
 	marked := s.GetAnnotations()[markOperation] == id
+	if late := e.lateCall(r, id); late != "" {
+		id, marked = late, true
+	}
 	switch {
 	case !marked:
 		out.Progress, out.Detail = e.unmarked(r)
@@ -144,6 +148,25 @@ func (e edit) judge(r reading, id string) executors.Observation {
 		out.Progress, out.Detail = e.settled(r, id)
 	}
 	return out
+}
+
+// lateCall gives the id of an earlier call of the same run that landed after it was taken for lost: the change is ours all the same.
+func (e edit) lateCall(r reading, id string) string {
+	found := r.Service.GetAnnotations()[markOperation]
+	if found == id || runOf(found) != runOf(id) || e.Former.same(materialOf(r.Service)) || !e.landed(r, found) {
+		return ""
+	}
+	return found
+}
+
+// runOf cuts the step and the attempt off an operation id (RUN-STEP-ATTEMPT).
+func runOf(operation string) string {
+	for range 2 {
+		if i := strings.LastIndexByte(operation, '-'); i >= 0 {
+			operation = operation[:i]
+		}
+	}
+	return operation
 }
 
 // unmarked: the operation id is not on the service.
@@ -244,11 +267,11 @@ func stateOf(s *runpb.Service) executors.State {
 	}
 }
 
-func showMax(n int32) string {
+func showMax[N int32 | int64](n N) string {
 	if n == 0 {
 		return "unset"
 	}
-	return strconv.Itoa(int(n))
+	return strconv.FormatInt(int64(n), 10)
 }
 
 func decode(c executors.Change) (edit, error) {

@@ -3,12 +3,14 @@ package cloudrun
 import (
 	"maps"
 	"testing"
+	"time"
 
 	"cloud.google.com/go/run/apiv2/runpb"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/mixillo/remediator/internal/executors"
+	"github.com/mixillo/remediator/internal/guard"
 )
 
 const opID = "r1-s1-a1"
@@ -95,6 +97,26 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// TestJudgeLateCall: an earlier call of the run landed after it was taken for lost. It is ours, not somebody else's.
+func TestJudgeLateCall(t *testing.T) {
+	t.Parallel()
+	before, e := rollbackEdit()
+	after := written(before, e)
+	moved(after)
+	for id, want := range map[string]executors.Progress{
+		"r1-s2-a2":  executors.Applied,
+		"r1x-s2-a2": executors.Foreign,
+		"r2-s1-a1":  executors.Foreign,
+	} {
+		if got := e.judge(reading{Service: after}, id); got.Progress != want {
+			t.Errorf("asked for %s: %s, want %s (%s)", id, got.Progress, want, got.Detail)
+		}
+	}
+	if got := e.judge(reading{Service: before}, "r1-s2-a2"); got.Progress != executors.NotApplied {
+		t.Errorf("nothing landed: %s, want not_applied", got.Progress)
+	}
+}
+
 func TestJudgeBounds(t *testing.T) {
 	t.Parallel()
 	before := serves("api-7")
@@ -124,6 +146,89 @@ func TestJudgeBounds(t *testing.T) {
 			}
 			if got := e.judge(reading{Service: s, Operation: tc.op, Handle: "op"}, opID); got.Progress != tc.want {
 				t.Errorf("got %s (%s), want %s", got.Progress, got.Detail, tc.want)
+			}
+		})
+	}
+}
+
+// TestJudgeCopy tells our new revision from a human's later deploy, whose template inherits our marks.
+func TestJudgeCopy(t *testing.T) {
+	t.Parallel()
+	before, base := serves("api-7"), rev("api-7", 0)
+	e := newEdit(before)
+	r, err := newRebase(before, base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.fix(base); err != nil {
+		t.Fatal(err)
+	}
+	e.Rebase = r
+	template, err := r.build(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.sign(template, opID, noon)
+	after := written(before, e)
+	after.Traffic, after.Template = before.Traffic, template
+	made := rev("api-8", 0, func(m *runpb.Revision) { m.Annotations, m.Containers = template.Annotations, template.Containers })
+	done := proto.CloneOf(after)
+	done.Reconciling, done.ObservedGeneration = false, done.Generation
+	latest(done, "api-8")
+	redeployed := proto.CloneOf(done)
+	redeployed.Template.Containers[0].Image = "repo/api@sha256:human"
+	latest(redeployed, "api-9")
+	for name, tc := range map[string]struct {
+		service *runpb.Service
+		created *runpb.Revision
+		want    executors.Progress
+	}{
+		"the revision does not show yet":    {service: after, created: base, want: executors.Pending},
+		"starting":                          {service: after, created: made, want: executors.Pending},
+		"serves":                            {service: done, created: made, want: executors.Applied},
+		"deployed over, the marks are kept": {service: redeployed, created: rev("api-9", 0, func(m *runpb.Revision) { m.Annotations = template.Annotations }), want: executors.Foreign},
+		"another revision came in between":  {service: done, created: rev("api-9", 0), want: executors.Foreign},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := e.judge(reading{Service: tc.service, Created: tc.created}, opID); got.Progress != tc.want {
+				t.Errorf("got %s (%s), want %s", got.Progress, got.Detail, tc.want)
+			}
+		})
+	}
+}
+
+func latest(s *runpb.Service, name string) {
+	s.LatestCreatedRevision = s.Name + "/revisions/" + name
+	s.LatestReadyRevision = s.LatestCreatedRevision
+}
+
+func TestUndoOnlyWhatIsUntouched(t *testing.T) {
+	t.Parallel()
+	before, e := rollbackEdit()
+	left := written(before, e)
+	moved(left)
+	for name, tc := range map[string]struct {
+		alter  func(*runpb.Service)
+		reason guard.Reason
+		part   string
+	}{
+		"as the change left it": {alter: func(*runpb.Service) {}},
+		"under way":             {alter: func(s *runpb.Service) { s.Reconciling = true }, reason: guard.Reconciling},
+		"another change of ours, to the same state": {alter: func(s *runpb.Service) {
+			s.Annotations[markPlanned] = stamp(noon.Add(time.Minute))
+		}, reason: guard.HumanHand, part: "the last change of api was not this one"},
+		"traffic moved": {alter: routed("api-5"), reason: guard.HumanHand, part: "no longer what the change left"},
+		"deployed":      {alter: func(s *runpb.Service) { latest(s, "api-8") }, reason: guard.HumanHand, part: "no longer what the change left"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := proto.CloneOf(left)
+			tc.alter(s)
+			back, err := undoTraffic(executors.Env{}, executors.Change{Kind: "cloud_run.rollback", PlannedAt: noon}, e, s)
+			refused(t, err, tc.reason, tc.part)
+			if err == nil && back.Settles != executors.DebtPinnedTraffic {
+				t.Errorf("settles %q", back.Settles)
 			}
 		})
 	}

@@ -138,6 +138,10 @@ func TestPrevious(t *testing.T) {
 			revisions: []*runpb.Revision{rev("api-5", 6*time.Hour), rev("api-6", 5*time.Hour, copyOf("api-5"))}, history: hours(served("api-6")),
 			known: "api-5", reasons: []string{"api-6 was rolled back from before", "api-5 was rolled back from before"},
 		},
+		"a known bad copy of a good one": {
+			revisions: []*runpb.Revision{rev("api-5", 9*time.Hour), rev("api-6", 5*time.Hour, copyOf("api-5"))}, history: hours(served("api-5"), served("api-6")),
+			known: "api-6", want: "api-5",
+		},
 		"newer than what serves": {
 			revisions: []*runpb.Revision{rev("api-8", time.Minute)}, history: hours(served("api-8")), reasons: []string{"api-8 is newer than what serves"},
 		},

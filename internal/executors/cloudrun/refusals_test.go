@@ -43,13 +43,6 @@ func marked(bad, good, former string) func(*runpb.Service) {
 	}
 }
 
-func latest(name string) func(*runpb.Service) {
-	return func(s *runpb.Service) {
-		s.LatestCreatedRevision = "projects/p/locations/l/services/api/revisions/" + name
-		s.LatestReadyRevision = s.LatestCreatedRevision
-	}
-}
-
 func TestMayRollBack(t *testing.T) {
 	t.Parallel()
 	shared := func(s *runpb.Service) {
@@ -188,7 +181,7 @@ func TestScaleBounds(t *testing.T) {
 	for name, tc := range map[string]struct {
 		scale  scale
 		was    levels
-		limit  int
+		limit  int32
 		want   levels
 		reason guard.Reason
 		part   string

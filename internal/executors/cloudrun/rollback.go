@@ -16,9 +16,10 @@ import (
 
 func init() {
 	executors.RegisterAction(executors.ActionKind{
-		Name: "cloud_run.rollback",
-		Doc:  "Routes all traffic of a Cloud Run service to an earlier revision that has proved itself; this pins the traffic.",
-		New:  func() executors.Action { return &rollback{} },
+		Name:     "cloud_run.rollback",
+		Doc:      "Routes all traffic of a Cloud Run service to an earlier revision that has proved itself; this pins the traffic.",
+		New:      func() executors.Action { return &rollback{} },
+		Takeback: executors.IfWorse,
 	})
 }
 

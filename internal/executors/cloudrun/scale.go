@@ -24,9 +24,9 @@ func init() {
 // scale raises bounds where they are in use: on the service, or on the revision if that is where the service keeps them.
 type scale struct {
 	// AtLeast is the number of instances that are always kept; a higher lower bound stays.
-	AtLeast int `yaml:"at_least"`
+	AtLeast int32 `yaml:"at_least"`
 	// AtMost is the number of instances that may be reached; a higher upper bound stays.
-	AtMost int `yaml:"at_most"`
+	AtMost int32 `yaml:"at_most"`
 }
 
 // Validate tells in plain words what is wrong with the parameters.
@@ -55,17 +55,16 @@ type levels struct{ Service, Revision bounds }
 
 // raise computes the new bounds. A lower bound is raised where one is set now, an upper bound wherever one is set.
 func (l levels) raise(a *scale) levels {
-	least, most := int32(a.AtLeast), int32(a.AtMost)
 	if l.Service.Min == 0 && l.Revision.Min > 0 {
-		l.Revision.Min = max(l.Revision.Min, least)
+		l.Revision.Min = max(l.Revision.Min, a.AtLeast)
 	} else {
-		l.Service.Min = max(l.Service.Min, least)
+		l.Service.Min = max(l.Service.Min, a.AtLeast)
 	}
 	if l.Service.Max > 0 {
-		l.Service.Max = max(l.Service.Max, most)
+		l.Service.Max = max(l.Service.Max, a.AtMost)
 	}
 	if l.Revision.Max > 0 {
-		l.Revision.Max = max(l.Revision.Max, most)
+		l.Revision.Max = max(l.Revision.Max, a.AtMost)
 	}
 	return l
 }
@@ -91,11 +90,11 @@ func (l levels) least() int32 {
 }
 
 // judge refuses what would leave the bounds that people declared, or change nothing.
-func (a *scale) judge(was, wished levels, limit int) error {
+func (a *scale) judge(was, wished levels, limit int32) error {
 	switch {
 	case limit > 0 && max(a.AtLeast, a.AtMost) > limit:
 		return guard.Refuse(guard.OutOfBounds, "%d instances are more than the target's max_instances_limit of %d", max(a.AtLeast, a.AtMost), limit)
-	case wished.most() > 0 && int32(a.AtLeast) > wished.most():
+	case wished.most() > 0 && a.AtLeast > wished.most():
 		return guard.Refuse(guard.OutOfBounds, "at least %d instances would be more than the upper bound of %d", a.AtLeast, wished.most())
 	case was == wished:
 		return guard.Refuse(guard.NothingToDo, "the bounds already are %d to %s", was.least(), showMax(was.most()))

@@ -91,7 +91,8 @@ func (f *fixture) do(name, params, id string) (executors.Action, executors.Chang
 	return a, c
 }
 
-func (f *fixture) carryOut(a executors.Action, c executors.Change, id string) executors.Receipt {
+// carryOut applies a change and its further parts, and gives the receipt and the last part.
+func (f *fixture) carryOut(a executors.Action, c executors.Change, id string) (executors.Receipt, executors.Change) {
 	f.Helper()
 	r, err := a.Apply(f.Context(), f.env, c, id)
 	must(f.T, err)
@@ -100,16 +101,15 @@ func (f *fixture) carryOut(a executors.Action, c executors.Change, id string) ex
 		must(f.T, err)
 		switch {
 		case o.Progress == executors.Applied && o.Next != nil:
-			f.carryOut(a, *o.Next, id+"-next")
-			return r
+			return f.carryOut(a, *o.Next, id+"-next")
 		case o.Progress == executors.Applied:
-			return r
+			return r, c
 		case o.Progress != executors.Pending:
 			f.Fatalf("%s: %s (%s)", c.Summary, o.Progress, o.Detail)
 		}
 	}
 	f.Fatalf("%s is pending for ever", c.Summary)
-	return r
+	return r, c
 }
 
 func (f *fixture) refused(err error, reason guard.Reason, part string) {
@@ -229,9 +229,9 @@ func TestRollbackThenDeployThenUnpin(t *testing.T) {
 	}
 	_, err = a.Undo(t.Context(), f.now(), c)
 	f.refused(err, guard.HumanHand, "no longer what the change left")
-	f.do("cloud_run.unpin", "", "r2-s1-a1")
-	if f.serving() != fixed {
-		t.Errorf("%s serves, want %s", f.serving(), fixed)
+	_, c = f.do("cloud_run.unpin", "", "r2-s1-a1")
+	if f.serving() != fixed || c.Settles != executors.DebtPinnedTraffic {
+		t.Errorf("%s serves, want %s; settles %q", f.serving(), fixed, c.Settles)
 	}
 	f.refused(f.plan("cloud_run.unpin", ""), guard.NothingToDo, "follows the latest")
 	f.refused(f.plan("cloud_run.rollback", "{to: "+bad+"}"), guard.NoDestination, "was rolled back from before")
@@ -294,21 +294,29 @@ func TestRollbackRefusals(t *testing.T) {
 
 func TestRestartUnderAPinRoutesInASecondCall(t *testing.T) {
 	t.Parallel()
-	f := badDeploy(t)
-	f.do("cloud_run.rollback", "", "r1-s1-a1")
-	a, c := f.do("cloud_run.restart", "", "r2-s1-a1")
-	made := f.serving()
-	if made == good || made == bad || c.Debt != "" {
-		t.Fatalf("%s serves, debt %q", made, c.Debt)
-	}
-	if fact, _ := f.revisions(); !fact.PinnedByUs || !fact.LatestServing {
-		t.Errorf("the pin is no longer ours: %+v", fact)
-	}
-	back, err := a.Undo(t.Context(), f.now(), c)
-	must(t, err)
-	f.carryOut(a, back, "r2-s2-a1")
-	if f.serving() != good {
-		t.Errorf("%s serves after the undo, want %s", f.serving(), good)
+	for name, part := range map[string]int{"undone from the first part": 0, "undone from the last part": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := badDeploy(t)
+			f.do("cloud_run.rollback", "", "r1-s1-a1")
+			a := f.make("cloud_run.restart", "")
+			c, err := a.Plan(t.Context(), f.now())
+			must(t, err)
+			_, last := f.carryOut(a, c, "r2-s1-a1")
+			made := f.serving()
+			if made == good || made == bad || c.Debt != "" || last.Debt != "" || last.Settles != "" {
+				t.Fatalf("%s serves, debts %q %q", made, c.Debt, last.Debt)
+			}
+			if fact, _ := f.revisions(); !fact.PinnedByUs || !fact.LatestServing {
+				t.Errorf("the pin is no longer ours: %+v", fact)
+			}
+			back, err := a.Undo(t.Context(), f.now(), []executors.Change{c, last}[part])
+			must(t, err)
+			f.carryOut(a, back, "r2-s2-a1")
+			if fact, _ := f.revisions(); f.serving() != good || !fact.PinnedByUs {
+				t.Errorf("%s serves after the undo, want %s: %+v", f.serving(), good, fact)
+			}
+		})
 	}
 }
 
@@ -320,72 +328,13 @@ func TestRestartRefusesTagsAndSplits(t *testing.T) {
 	f.refused(f.plan("cloud_run.unpin", ""), guard.SplitTraffic, "share the traffic")
 }
 
-func TestSetEnvHeals(t *testing.T) {
-	t.Parallel()
-	f := badDeploy(t, func(s *sandbox.Service) { s.Revisions[2].Health = sandbox.Healthy })
-	must(t, f.RequireEnv(service, "DB", "secret:db-url:7"))
-	a, c := f.do("cloud_run.set_env", "{env: {DB: {secret: db-url, version: '7'}}}", "r1-s1-a1")
-	if c.Before["env DB"] != "not set" || c.After["env DB"] != "secret db-url:7" {
-		t.Errorf("before %q, after %q", c.Before["env DB"], c.After["env DB"])
-	}
-	f.refused(f.plan("cloud_run.set_env", "{env: {DB: {secret: db-url, version: '7'}}}"), guard.NothingToDo, "already has")
-	_, err := f.Deploy(service, sandbox.Revision{})
-	must(t, err)
-	o, err := a.Observe(t.Context(), f.now(), c, "r1-s1-a1", executors.Receipt{})
-	must(t, err)
-	if o.Progress != executors.Foreign {
-		t.Errorf("after a human's deploy: %s (%s)", o.Progress, o.Detail)
-	}
-	_, err = a.Undo(t.Context(), f.now(), c)
-	f.refused(err, guard.HumanHand, "not the one the change made")
-}
-
-func TestScaleOnTheRevision(t *testing.T) {
-	t.Parallel()
-	f := badDeploy(t, func(s *sandbox.Service) { s.Revisions[2].MinInstances, s.Revisions[2].MaxInstances = 2, 10 })
-	a, c := f.do("cloud_run.scale", "{at_least: 5, at_most: 20}", "r1-s1-a1")
-	made := f.serving()
-	scaling := f.CloudRun(service).GetTemplate().GetScaling()
-	if made == bad || scaling.GetMinInstanceCount() != 5 || scaling.GetMaxInstanceCount() != 20 || f.CloudRun(service).GetScaling().GetMinInstanceCount() != 0 {
-		t.Fatalf("%s serves with %v, service level %v", made, scaling, f.CloudRun(service).GetScaling())
-	}
-	if fact, _ := f.revisions(); !near(fact.Age, 5*time.Minute) {
-		t.Errorf("scaling counts as a deploy: age %s", fact.Age)
-	}
-	back, err := a.Undo(t.Context(), f.now(), c)
-	must(t, err)
-	f.carryOut(a, back, "r1-s2-a1")
-	if scaling := f.CloudRun(service).GetTemplate().GetScaling(); scaling.GetMinInstanceCount() != 2 || scaling.GetMaxInstanceCount() != 10 {
-		t.Errorf("after the undo: %v", scaling)
-	}
-}
-
-func TestScaleBackOnlyOurOwnBounds(t *testing.T) {
-	t.Parallel()
-	f := badDeploy(t, func(s *sandbox.Service) { s.MinInstances = 1 })
-	a, c := f.do("cloud_run.scale", "{at_least: 5}", "r1-s1-a1")
-	if !strings.Contains(c.UndoHint, "--min=1") || !strings.Contains(c.UndoHint, "infrastructure code") {
-		t.Errorf("hint: %s", c.UndoHint)
-	}
-	_, err := f.Deploy(service, sandbox.Revision{})
-	must(t, err)
-	back, err := a.Undo(t.Context(), f.now(), c)
-	must(t, err)
-	f.carryOut(a, back, "r1-s2-a1")
-	if n := f.CloudRun(service).GetScaling().GetMinInstanceCount(); n != 1 {
-		t.Errorf("scaled back to %d after a deploy, want 1", n)
-	}
-	_, err = a.Undo(t.Context(), f.now(), c)
-	f.refused(err, guard.HumanHand, "no longer those the change set")
-}
-
 func TestObserveWithoutTheOperation(t *testing.T) {
 	t.Parallel()
 	f := badDeploy(t)
 	a := f.make("cloud_run.rollback", "")
 	c, err := a.Plan(t.Context(), f.now())
 	must(t, err)
-	r := f.carryOut(a, c, "r1-s1-a1")
+	r, _ := f.carryOut(a, c, "r1-s1-a1")
 	f.FailCalls(sandbox.CallFault{Method: "GetOperation", Code: codes.PermissionDenied})
 	o, err := a.Observe(t.Context(), f.env, c, "r1-s1-a1", r)
 	must(t, err)

@@ -103,5 +103,5 @@ func (f ServiceFact) summary(name, shares string) string {
 	case !f.Ready:
 		state = "not ready"
 	}
-	return fmt.Sprintf("%s is %s: %s serves, bounds %d to %s", name, state, shares, f.MinInstances, showMax(int32(f.MaxInstances)))
+	return fmt.Sprintf("%s is %s: %s serves, bounds %d to %s", name, state, shares, f.MinInstances, showMax(f.MaxInstances))
 }

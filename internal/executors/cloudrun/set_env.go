@@ -17,9 +17,10 @@ import (
 
 func init() {
 	executors.RegisterAction(executors.ActionKind{
-		Name: "cloud_run.set_env",
-		Doc:  "Sets environment variables of a Cloud Run service, plain or from Secret Manager, in a new revision of the code that serves.",
-		New:  func() executors.Action { return &setEnv{} },
+		Name:     "cloud_run.set_env",
+		Doc:      "Sets environment variables of a Cloud Run service, plain or from Secret Manager, in a new revision of the code that serves.",
+		New:      func() executors.Action { return &setEnv{} },
+		Takeback: executors.IfNotFixed,
 	})
 }
 

@@ -1,7 +1,6 @@
 package monitoring_test
 
 import (
-	"errors"
 	"math"
 	"slices"
 	"strings"
@@ -38,7 +37,7 @@ func halfBad(t *testing.T) (*sandbox.World, executors.Env) {
 	must(t, err)
 	t.Cleanup(func() { must(t, w.Close()) })
 	w.SetMetricLag(0)
-	must(t, w.AddService(sandbox.Service{Name: service, RequestsPerMin: 600, Revisions: []sandbox.Revision{
+	must(t, w.AddService(sandbox.Service{Name: service, RequestsPerMinute: 600, Revisions: []sandbox.Revision{
 		{Name: good, CreatedAgo: 24 * time.Hour, P50: 80 * time.Millisecond, P95: 250 * time.Millisecond},
 		{Name: bad, CreatedAgo: 5 * time.Minute, ErrorRatio: 0.25, P50: 900 * time.Millisecond, P95: 2 * time.Second},
 	}}))
@@ -170,14 +169,11 @@ func TestParameters(t *testing.T) {
 	} {
 		p := kind.New()
 		must(t, yaml.Unmarshal([]byte(params), p))
-		v, ok := p.(interface {
+		err := p.(interface {
 			Validate(executors.Target) error
-		})
-		if err := errors.New("no Validate"); ok {
-			err = v.Validate(target)
-			if err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("%s: got %v, want %q", params, err, want)
-			}
+		}).Validate(target)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", params, err, want)
 		}
 	}
 }

@@ -29,10 +29,12 @@ func init() {
 const (
 	defaultTries   = 3
 	mostTries      = 20
-	defaultTimeout = 5 * time.Second
+	defaultTimeout = 3 * time.Second
 	defaultPause   = time.Second
 	maxBody        = 64 << 10
 	userAgent      = "remediator"
+	// mostTime is how long all tries together may take: a target that hangs has to be found sick before the asking is called off.
+	mostTime = 12 * time.Second
 )
 
 // get asks until an answer is not sick, or the tries are used up.
@@ -43,7 +45,7 @@ type get struct {
 	Method string `yaml:"method"`
 	// Tries is how many failures in a row make it sick; default 3.
 	Tries int `yaml:"tries"`
-	// Timeout of one try, body included; default 5s.
+	// Timeout of one try, body included; default 3s.
 	Timeout time.Duration `yaml:"timeout"`
 	// Every is the pause between tries; default 1s.
 	Every time.Duration `yaml:"every"`
@@ -76,6 +78,9 @@ type Fact struct {
 	Error string `cel:"error"`
 }
 
+// IsSick lets a run tell whether things got worse after an act.
+func (f *Fact) IsSick() bool { return f.Sick }
+
 // Validate tells in plain words what is wrong with the parameters.
 func (p *get) Validate(t executors.Target) error {
 	switch {
@@ -85,6 +90,8 @@ func (p *get) Validate(t executors.Target) error {
 		return fmt.Errorf("tries must be between 1 and %d", mostTries)
 	case p.Timeout < 0 || p.Every < 0:
 		return errors.New("timeout and every must not be negative")
+	case p.longest() > mostTime:
+		return fmt.Errorf("all tries together may take %s: make tries, timeout or every smaller, so that it stays under %s", p.longest(), mostTime)
 	case p.URL == "" && t.Health == "":
 		return errors.New("url must be given, or the target must have a health address")
 	}
@@ -94,6 +101,12 @@ func (p *get) Validate(t executors.Target) error {
 		}
 	}
 	return nil
+}
+
+// longest is how long the tries take when every one of them hangs.
+func (p *get) longest() time.Duration {
+	tries := time.Duration(orDefault(p.Tries, defaultTries))
+	return tries*orDefault(p.Timeout, defaultTimeout) + (tries-1)*orDefault(p.Every, defaultPause)
 }
 
 func (p *get) address(t executors.Target) string { return orDefault(p.URL, t.Health) }

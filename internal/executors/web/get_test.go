@@ -207,6 +207,7 @@ func TestParameters(t *testing.T) {
 		"method must be GET or HEAD":        {URL: "http://a", Method: "POST"},
 		"tries must be between 1 and 20":    {URL: "http://a", Tries: 21},
 		"must not be negative":              {URL: "http://a", Timeout: -1},
+		"all tries together may take 1m":    {URL: "http://a", Timeout: time.Minute, Tries: 1},
 		"must begin with http":              {URL: "file:///etc/passwd"},
 		"an address must begin with http:/": {URL: "http://a", Control: "a"},
 	} {
