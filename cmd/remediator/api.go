@@ -88,6 +88,14 @@ func (a *api) Resume(ctx context.Context, scope guard.Scope, name, _ string) (in
 
 // Release implements http.Control.
 func (a *api) Release(ctx context.Context, r http.Release) (int, error) {
+	for scope, name := range map[guard.Scope]string{guard.Rule: r.Rule, guard.Target: r.Target} {
+		if name == "" {
+			continue
+		}
+		if err := a.known(scope, name); err != nil {
+			return 0, err
+		}
+	}
 	return a.app.store.Release(ctx, r.Rule, r.Target)
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +43,7 @@ type app struct {
 	notifier *notify.Notifier
 	metrics  *remediation.Metrics
 	open     atomic.Pointer[connect.Set]
+	loading  sync.Mutex // one reload at a time
 }
 
 // newApp loads the rules, refuses sources that could not protect anything, and opens the database.
@@ -66,11 +68,8 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 }
 
 func (a *app) wire(ctx context.Context, set *rules.Set, owner string) error {
-	if err := a.connect(ctx, set); err != nil {
-		return err
-	}
 	a.book = newBook(a.store, a.config.Options)
-	if err := a.book.use(ctx, set); err != nil {
+	if err := a.use(ctx, set); err != nil {
 		return err
 	}
 	a.metrics = remediation.NewMetrics(a.registry)
@@ -89,38 +88,46 @@ func (a *app) wire(ctx context.Context, set *rules.Set, owner string) error {
 
 func (a *app) connections() connect.Set { return *a.open.Load() }
 
-func (a *app) connect(ctx context.Context, set *rules.Set) error {
+// use puts rules in force with their own clients, or changes nothing. Calls may be under way on the former clients: they are closed when
+// the longest of them must be over.
+func (a *app) use(ctx context.Context, set *rules.Set) error {
 	open, err := connect.OpenAll(ctx, set.Connections)
 	if err != nil {
 		return err
 	}
-	a.open.Store(&open)
+	if err := a.book.keep(ctx, set); err != nil {
+		return errors.Join(err, open.Close())
+	}
+	former := a.open.Swap(&open)
+	a.book.current.Store(set)
+	if former != nil {
+		time.AfterFunc(time.Minute, func() { _ = former.Close() })
+	}
 	return nil
 }
 
-// reload puts the rules file in force again. A bad file changes nothing. Clients of the former rules stay open: calls may be under way.
+// reload puts the rules file in force again. A bad file changes nothing.
 func (a *app) reload(ctx context.Context) error {
+	a.loading.Lock()
+	defer a.loading.Unlock()
 	set, err := loadRules(a.config.Rules, a.config.Options)
+	if err == nil {
+		err = validateSources(set)
+	}
+	if err == nil {
+		err = a.use(ctx, set)
+	}
 	if err != nil {
 		return fmt.Errorf("the rules in force stay: %w", err)
 	}
-	if err := validateSources(set); err != nil {
-		return fmt.Errorf("the rules in force stay: %w", err)
-	}
-	if err := a.connect(ctx, set); err != nil {
-		return fmt.Errorf("the rules in force stay: %w", err)
-	}
 	a.metrics.Init(set)
-	if err := a.book.use(ctx, set); err != nil {
-		return err
-	}
 	a.config.Log.Info("rules reloaded", "file", a.config.Rules, "hash", set.Hash, "rules", len(set.Rules))
 	return nil
 }
 
-// close ends the visits under way within the time, then the store.
-func (a *app) close(within time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+// close ends the visits under way, for which it has some patience, then the store.
+func (a *app) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	return errors.Join(a.store.Stop(ctx), a.store.Close(), a.connections().Close())
 }

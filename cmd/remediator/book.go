@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/mixillo/remediator/internal/remediation"
 	"github.com/mixillo/remediator/internal/rules"
 )
 
@@ -32,12 +34,11 @@ func newBook(k keeper, o rules.Options) *book {
 // Current implements remediation.RuleBook.
 func (b *book) Current() *rules.Set { return b.current.Load() }
 
-// use keeps the text and puts the rules in force.
-func (b *book) use(ctx context.Context, set *rules.Set) error {
+// keep stores the text, so that runs can go on by these rules after others have come.
+func (b *book) keep(ctx context.Context, set *rules.Set) error {
 	if err := b.keeper.KeepRules(ctx, set.Hash, set.Text, time.Now()); err != nil {
 		return fmt.Errorf("keeping the rules' text: %w", err)
 	}
-	b.current.Store(set)
 	return nil
 }
 
@@ -52,12 +53,15 @@ func (b *book) ByHash(ctx context.Context, hash string) (*rules.Set, error) {
 		return set, nil
 	}
 	text, err := b.keeper.Rules(ctx, hash)
+	if errors.Is(err, remediation.ErrNotFound) {
+		return nil, fmt.Errorf("%w: %w", remediation.ErrRulesGone, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the rules of hash %s: %w", hash, err)
 	}
 	set, err := rules.Load("rules "+hash, text, b.options)
 	if err != nil {
-		return nil, fmt.Errorf("loading the rules of hash %s: %w", hash, err)
+		return nil, fmt.Errorf("%w: loading those of hash %s: %w", remediation.ErrRulesGone, hash, err)
 	}
 	b.older[hash] = set
 	return set, nil

@@ -15,7 +15,7 @@ import (
 const defaultRules = "rules.yaml"
 
 func newCheck() *cobra.Command {
-	var output string
+	var form output
 	cmd := &cobra.Command{
 		Use:   "check [FILE]",
 		Short: "Check a rules file and report every mistake with its place",
@@ -27,26 +27,27 @@ func newCheck() *cobra.Command {
 			if len(args) == 1 {
 				path = args[0]
 			}
-			return check(cmd.OutOrStdout(), path, output)
+			return check(cmd.OutOrStdout(), path, form)
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	form.flag(cmd)
 	return cmd
 }
 
-func check(out io.Writer, path, output string) error {
+func check(out io.Writer, path string, form output) error {
 	set, err := loadRules(path, rules.Options{})
 	var mistakes rules.Diagnostics
 	if err != nil && !errors.As(err, &mistakes) {
 		return err
 	}
-	if output == "json" {
+	switch {
+	case form == asJSON:
 		if err := printJSON(out, map[string]any{"file": path, "ok": len(mistakes) == 0, "mistakes": orEmpty(mistakes)}); err != nil {
 			return err
 		}
-	} else if len(mistakes) > 0 {
+	case len(mistakes) > 0:
 		fmt.Fprintf(out, "%s\n\n%s: %d mistake(s)\n", mistakes.Error(), path, len(mistakes))
-	} else {
+	default:
 		fmt.Fprintf(out, "%s is fine: %d rule(s), %d target(s), %d source(s)\n", path, len(set.Rules), len(set.Targets), len(set.Sources))
 	}
 	if len(mistakes) > 0 {
@@ -63,7 +64,7 @@ func orEmpty(mistakes rules.Diagnostics) rules.Diagnostics {
 }
 
 func loadRules(path string, o rules.Options) (*rules.Set, error) {
-	text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the rules: %w", err)
 	}

@@ -20,7 +20,8 @@ import (
 
 // client calls a running server: by its unix socket, or by --server with a token.
 type client struct {
-	server, socket, tokenFile, output string
+	server, socket, tokenFile string
+	output                    output
 }
 
 func (c *client) flags(cmd *cobra.Command) {
@@ -28,7 +29,7 @@ func (c *client) flags(cmd *cobra.Command) {
 	f.StringVar(&c.socket, "socket", strings.TrimPrefix(defaultDB, "sqlite:")+".sock", "unix socket of the server")
 	f.StringVar(&c.server, "server", "", "address of the server instead of the socket, e.g. https://remediator.example.com")
 	f.StringVar(&c.tokenFile, "token-file", "", "file with the bearer token for --server")
-	f.StringVarP(&c.output, "output", "o", "text", "text or json")
+	c.output.flag(cmd)
 }
 
 const clientTimeout = 15 * time.Second
@@ -51,7 +52,7 @@ func (c *client) call(ctx context.Context, method, path string, in, out any) err
 		return fmt.Errorf("reading the server's answer: %w", err)
 	}
 	if resp.StatusCode >= http.StatusBadRequest {
-		return fmt.Errorf("the server answered %s: %s", resp.Status, said(body))
+		return refusal(resp, body)
 	}
 	if err := json.Unmarshal(body, out); err != nil {
 		return fmt.Errorf("understanding the server's answer: %w", err)
@@ -96,6 +97,15 @@ func (c *client) http() *http.Client {
 	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", c.socket)
 	}}}
+}
+
+// refusal is the error of an answer. What the server could not understand was a mistake in the call.
+func refusal(resp *http.Response, body []byte) error {
+	err := fmt.Errorf("the server answered %s: %s", resp.Status, said(body))
+	if resp.StatusCode == http.StatusBadRequest {
+		return usageError{err}
+	}
+	return err
 }
 
 // said is the server's error in words.

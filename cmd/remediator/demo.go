@@ -34,7 +34,7 @@ func newDemo() *cobra.Command {
 		Short: "Play an on-call night: the real server and clients against stand-ins for Cloud Run, PagerDuty and Slack",
 		Long: "Play an on-call night in a sandbox on loopback: a bad deploy, a slow service, a rollback that does not heal, and a human who is faster.\n" +
 			"The rules are those of rules.yaml (or the shipped ones where there is no such file), with all times shortened.\n" +
-			"Nothing outside this machine is called. With --once the exit code is the story's verdict.",
+			"No connection, source or target of the file is used: all are replaced by stand-ins on this machine. With --once the exit code is the story's verdict.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return demo(cmd.Context(), cmd.OutOrStdout(), o)
 		},
@@ -103,7 +103,11 @@ func (s *stage) raise(ctx context.Context, o demoOptions) error {
 	if err != nil {
 		return err
 	}
-	overlay, err := s.overlay()
+	written, err := loadRules(path, rules.Options{})
+	if err != nil {
+		return err
+	}
+	overlay, err := s.overlay(written)
 	if err != nil {
 		return err
 	}
@@ -124,10 +128,10 @@ func (s *stage) raise(ctx context.Context, o demoOptions) error {
 func (s *stage) serve(ctx context.Context) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
-		return errors.Join(fmt.Errorf("listening: %w", err), s.app.close(drainTimeout))
+		return errors.Join(fmt.Errorf("listening: %w", err), s.app.close())
 	}
 	if err := s.app.start(ctx); err != nil {
-		return errors.Join(err, s.app.close(drainTimeout))
+		return errors.Join(err, s.app.close())
 	}
 	s.url = "http://" + listener.Addr().String()
 	s.server = http.New(s.app.edge(connect.Secret{}))
@@ -138,7 +142,7 @@ func (s *stage) serve(ctx context.Context) error {
 
 func (s *stage) close() {
 	_ = shutdown(s.server)
-	_ = s.app.close(drainTimeout)
+	_ = s.app.close()
 	_ = s.world.Close()
 }
 

@@ -64,7 +64,7 @@ func newRoot() *cobra.Command {
 		Short:         "Acts on alerts by rules, verifies that it helped, and says so on the incident",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},

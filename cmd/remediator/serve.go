@@ -55,7 +55,14 @@ func newServe() *cobra.Command {
 }
 
 func serve(ctx context.Context, o serveOptions) error {
+	if o.lease < time.Second || o.speed <= 0 {
+		return usageError{errors.New("--lease is at least 1s, and --speed is more than 0")}
+	}
 	log, err := newLogger(o.level, o.format)
+	if err != nil {
+		return err
+	}
+	token, err := apiToken(o.tokenFile)
 	if err != nil {
 		return err
 	}
@@ -65,15 +72,34 @@ func serve(ctx context.Context, o serveOptions) error {
 	}
 	listeners, err := listen(ctx, o.listen, socketPath(o))
 	if err != nil {
-		return errors.Join(err, a.close(drainTimeout))
+		return errors.Join(err, a.close())
 	}
 	if err := a.start(ctx); err != nil {
-		return errors.Join(err, a.close(drainTimeout))
+		return errors.Join(err, a.close())
 	}
 	log.Info("remediator is up", "version", version, "address", listeners[0].Addr().String(), "socket", socketPath(o),
 		"rules", len(a.book.Current().Rules), "hash", a.book.Current().Hash)
-	server := http.New(a.edge(connect.Secret{File: o.tokenFile}))
-	return errors.Join(a.serveUntil(ctx, server, listeners), shutdown(server), a.close(drainTimeout))
+	server := http.New(a.edge(token))
+	return errors.Join(a.serveUntil(ctx, server, listeners), shutdown(server), a.close())
+}
+
+// minToken is the least length of the API's bearer token, in bytes: it opens every verb.
+const minToken = 24
+
+// apiToken refuses a token that could not protect anything. It is read again on use.
+func apiToken(file string) (connect.Secret, error) {
+	secret := connect.Secret{File: file}
+	if secret.IsZero() {
+		return secret, nil
+	}
+	value, err := secret.Read()
+	if err != nil {
+		return secret, fmt.Errorf("--web.token-file: %w", err)
+	}
+	if len(value.Reveal()) < minToken {
+		return secret, fmt.Errorf("--web.token-file: a token of at least %d bytes is needed", minToken)
+	}
+	return secret, nil
 }
 
 // edge is the configuration of the server's HTTP side.

@@ -42,7 +42,7 @@ func (c *client) listRuns(cmd *cobra.Command, q url.Values) error {
 		return err
 	}
 	out := cmd.OutOrStdout()
-	if c.output == "json" {
+	if c.output == asJSON {
 		return printJSON(out, got)
 	}
 	for _, r := range got.Runs {
@@ -56,7 +56,7 @@ func (c *client) showRun(cmd *cobra.Command, id string) error {
 	if err := c.call(cmd.Context(), http.MethodGet, "/v1/runs/"+url.PathEscape(id), nil, &v); err != nil {
 		return err
 	}
-	if c.output == "json" {
+	if c.output == asJSON {
 		return printJSON(cmd.OutOrStdout(), v)
 	}
 	writeRun(cmd.OutOrStdout(), v)

@@ -96,6 +96,13 @@ func IsAmbiguous(err error) bool {
 	return true
 }
 
+// IsThrottled reports whether the system did nothing because it is asked too much: gRPC RESOURCE_EXHAUSTED or HTTP 429.
+func IsThrottled(err error) bool {
+	var limited *RateLimited
+	code, ok := grpcCode(err)
+	return errors.As(err, &limited) || ok && code == codes.ResourceExhausted
+}
+
 // IsConflict reports whether the call was refused because its precondition (an etag) no longer held: gRPC ABORTED or HTTP 409.
 func IsConflict(err error) bool {
 	var call *CallError

@@ -42,6 +42,12 @@ func init() {
 	})
 }
 
+// Check implements Config.
+func (c *GoogleConfig) Check() error {
+	_, err := c.settle()
+	return err
+}
+
 // Open implements Config.
 func (c *GoogleConfig) Open(ctx context.Context) (io.Closer, error) { return NewGoogle(ctx, *c) }
 
@@ -59,35 +65,42 @@ type Google struct {
 
 // NewGoogle checks the configuration. It looks up no credentials and calls nothing.
 func NewGoogle(_ context.Context, c GoogleConfig) (*Google, error) {
-	if c.Project == "" || c.Region == "" {
-		return nil, errors.New("google_cloud: project and region must be set")
+	o, err := c.settle()
+	if err != nil {
+		return nil, err
 	}
 	g := &Google{Project: c.Project, Region: c.Region}
-	runOpts, err := c.options("Cloud Run", c.RunEndpoint)
-	if err != nil {
-		return nil, err
-	}
-	metricOpts, err := c.options("Cloud Monitoring", c.MonitoringEndpoint)
-	if err != nil {
-		return nil, err
-	}
-	logOpts, err := c.options("Cloud Logging", c.LoggingEndpoint)
-	if err != nil {
-		return nil, err
-	}
-	// The client's own default is the admin scope; reading is all that is asked of it.
-	logOpts = append(logOpts, option.WithScopes(logging.ReadScope))
-	g.services.dial = func(ctx context.Context) (*run.ServicesClient, error) { return run.NewServicesClient(ctx, runOpts...) }
+	g.services.dial = func(ctx context.Context) (*run.ServicesClient, error) { return run.NewServicesClient(ctx, o.run...) }
 	g.revisions.dial = func(ctx context.Context) (*run.RevisionsClient, error) {
-		return run.NewRevisionsClient(ctx, runOpts...)
+		return run.NewRevisionsClient(ctx, o.run...)
 	}
 	g.metrics.dial = func(ctx context.Context) (*monitoring.MetricClient, error) {
-		return monitoring.NewMetricClient(ctx, metricOpts...)
+		return monitoring.NewMetricClient(ctx, o.monitoring...)
 	}
 	g.logs.dial = func(ctx context.Context) (*logadmin.Client, error) {
-		return logadmin.NewClient(ctx, c.Project, logOpts...)
+		return logadmin.NewClient(ctx, c.Project, o.logging...)
 	}
 	return g, nil
+}
+
+// googleOptions are what the clients of the three APIs are made with.
+type googleOptions struct{ run, monitoring, logging []option.ClientOption }
+
+// settle checks the configuration and gives the clients' options.
+func (c GoogleConfig) settle() (o googleOptions, err error) {
+	if c.Project == "" || c.Region == "" {
+		return o, errors.New("google_cloud: project and region must be set")
+	}
+	if o.run, err = c.options("Cloud Run", c.RunEndpoint); err != nil {
+		return o, err
+	}
+	if o.monitoring, err = c.options("Cloud Monitoring", c.MonitoringEndpoint); err != nil {
+		return o, err
+	}
+	o.logging, err = c.options("Cloud Logging", c.LoggingEndpoint)
+	// The client's own default is the admin scope; reading is all that is asked of it.
+	o.logging = append(o.logging, option.WithScopes(logging.ReadScope))
+	return o, err
 }
 
 func (c GoogleConfig) options(api, override string) ([]option.ClientOption, error) {

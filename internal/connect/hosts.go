@@ -25,14 +25,23 @@ func newHostList(hosts []string) hostList {
 }
 
 func (l hostList) judge(u *url.URL) error {
-	host := plainHost(u.Hostname())
-	if isMetadataName(host) {
-		return fmt.Errorf("%w: %s is a metadata address", ErrHostRefused, u.Host)
+	if err := CheckHost(u); err != nil {
+		return err
 	}
+	host := plainHost(u.Hostname())
 	if l[host] || l[net.JoinHostPort(host, portOf(u))] {
 		return nil
 	}
 	return fmt.Errorf("%w: %s is not among the allowed hosts", ErrHostRefused, u.Host)
+}
+
+// CheckHost refuses an address whose host no client may reach, whatever it is allowed: a metadata server, by name or address, or
+// another link-local, multicast or unspecified address. The error wraps ErrHostRefused. No name is resolved.
+func CheckHost(u *url.URL) error {
+	if isMetadataName(plainHost(u.Hostname())) {
+		return fmt.Errorf("%w: %s is a link-local or metadata address", ErrHostRefused, u.Host)
+	}
+	return nil
 }
 
 func plainHost(host string) string {

@@ -52,6 +52,13 @@ func init() {
 	})
 }
 
+// Check implements Config.
+func (c *PagerDutyConfig) Check() error {
+	copied := *c
+	_, err := copied.settle()
+	return err
+}
+
 // Open implements Config.
 func (c *PagerDutyConfig) Open(context.Context) (io.Closer, error) { return NewPagerDuty(*c) }
 
@@ -64,12 +71,6 @@ type PagerDuty struct {
 
 // NewPagerDuty checks the configuration. It reads no secret and calls nothing.
 func NewPagerDuty(c PagerDutyConfig) (*PagerDuty, error) {
-	if c.Token.IsZero() && c.RoutingKey.IsZero() {
-		return nil, errors.New("pagerduty: neither token nor routing_key is set")
-	}
-	if _, err := mail.ParseAddress(c.From); c.From != "" && err != nil {
-		return nil, fmt.Errorf("pagerduty: from: %q is not an e-mail address", c.From)
-	}
 	hosts, err := c.settle()
 	if err != nil {
 		return nil, err
@@ -78,8 +79,14 @@ func NewPagerDuty(c PagerDutyConfig) (*PagerDuty, error) {
 	return &PagerDuty{cfg: c, client: client}, nil
 }
 
-// settle fills in defaults and gives the hosts that may be reached.
+// settle checks the configuration, fills in its defaults and gives the hosts that may be reached.
 func (c *PagerDutyConfig) settle() ([]string, error) {
+	if c.Token.IsZero() && c.RoutingKey.IsZero() {
+		return nil, errors.New("pagerduty: neither token nor routing_key is set")
+	}
+	if _, err := mail.ParseAddress(c.From); c.From != "" && err != nil {
+		return nil, fmt.Errorf("pagerduty: from: %q is not an e-mail address", c.From)
+	}
 	if c.Timeout <= 0 {
 		c.Timeout = defaultTimeout
 	}

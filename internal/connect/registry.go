@@ -10,6 +10,9 @@ import (
 
 // Config is one entry under `connections` in rules.yaml: a struct whose fields are the parameters.
 type Config interface {
+	// Check refuses parameters that Open could not use. It reads no secret and calls nothing, so that a rules file can be checked
+	// where there are neither.
+	Check() error
 	// Open makes the client. It does not call out: a system that is down at start is found when it is used.
 	Open(ctx context.Context) (io.Closer, error)
 }

@@ -44,6 +44,13 @@ func init() {
 	})
 }
 
+// Check implements Config.
+func (c *SlackConfig) Check() error {
+	copied := *c
+	_, err := copied.settle()
+	return err
+}
+
 // Open implements Config.
 func (c *SlackConfig) Open(context.Context) (io.Closer, error) { return NewSlack(*c) }
 
@@ -58,8 +65,18 @@ type Slack struct {
 
 // NewSlack checks the configuration. It reads no secret and calls nothing.
 func NewSlack(c SlackConfig) (*Slack, error) {
+	host, err := c.settle()
+	if err != nil {
+		return nil, err
+	}
+	client := NewHTTPClient(HTTPConfig{Hosts: []string{host}, Timeout: c.Timeout, MaxBody: maxSlackBody, Insecure: c.Insecure})
+	return &Slack{cfg: c, client: client, ids: map[string]string{}}, nil
+}
+
+// settle checks the configuration, fills in its defaults and gives the host that may be reached.
+func (c *SlackConfig) settle() (string, error) {
 	if c.Token.IsZero() {
-		return nil, errors.New("slack: token is not set")
+		return "", errors.New("slack: token is not set")
 	}
 	if c.Endpoint == "" {
 		c.Endpoint = slack.APIURL
@@ -69,11 +86,10 @@ func NewSlack(c SlackConfig) (*Slack, error) {
 	}
 	u, err := parseEndpoint(c.Endpoint, c.Insecure)
 	if err != nil {
-		return nil, fmt.Errorf("slack: %w", err)
+		return "", fmt.Errorf("slack: %w", err)
 	}
 	c.Endpoint = u.String() + "/"
-	client := NewHTTPClient(HTTPConfig{Hosts: []string{hostPort(u)}, Timeout: c.Timeout, MaxBody: maxSlackBody, Insecure: c.Insecure})
-	return &Slack{cfg: c, client: client, ids: map[string]string{}}, nil
+	return hostPort(u), nil
 }
 
 // Close closes idle connections.

@@ -15,6 +15,9 @@ type ActionKind struct {
 	New  func() Action
 	// Takeback says when a change that did not help is taken back by the run that made it. The zero value is never.
 	Takeback Takeback
+	// Settles is the kind of debt that the action takes back, such as DebtPinnedTraffic; its Plan refuses with guard.NothingToDo
+	// when there is none.
+	Settles string
 }
 
 // Takeback is the policy of a kind for changes that did not help.
@@ -69,6 +72,16 @@ func register[K any](m map[string]K, name string, k K) {
 
 // LookupAction finds a kind of action by name.
 func LookupAction(name string) (ActionKind, bool) { k, ok := actions[name]; return k, ok }
+
+// Settling finds the action that takes a kind of debt back.
+func Settling(debt string) (ActionKind, bool) {
+	for _, name := range Actions() {
+		if k := actions[name]; k.Settles == debt && debt != "" {
+			return k, true
+		}
+	}
+	return ActionKind{}, false
+}
 
 // LookupProbe finds a kind of probe by name.
 func LookupProbe(name string) (ProbeKind, bool) { k, ok := probes[name]; return k, ok }

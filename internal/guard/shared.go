@@ -68,19 +68,23 @@ type Snapshot struct {
 	Run      string
 	Rule     string
 	Target   string
-	FirstAct bool    // cooldown is judged at a run's first act only
-	LockedBy string  // the run that holds the target's lock, empty if none
-	Pauses   []Pause // all that are stored
-	Acts     []Act   // of the last 24 hours at least, fleet-wide
-	Breaker  string  // why the rule's breaker on the target is open, empty if it is closed
+	FirstAct bool      // cooldown is judged at a run's first act only
+	EndedAt  time.Time // when the alert resolved; zero while it fires, or where that does not matter
+	LockedBy string    // the run that holds the target's lock, empty if none
+	Pauses   []Pause   // all that are stored
+	Acts     []Act     // of the last 24 hours at least, fleet-wide
+	Breaker  string    // why the rule's breaker on the target is open, empty if it is closed
 }
 
-// Shared judges what runs share: pause, lock, breaker, cooldown and budgets, in that order.
+// Shared judges what runs share: pause, whether the alert still fires, lock, breaker, cooldown and budgets, in that order.
 func Shared(l Limits, s Snapshot) *Refusal {
 	for _, p := range s.Pauses {
 		if p.Holds(s.Rule, s.Target, s.Now) {
 			return Refuse(Paused, "%s paused the %s since %s: %s", p.Actor, p.subject(), p.Since.UTC().Format(time.RFC3339), p.Reason)
 		}
+	}
+	if !s.EndedAt.IsZero() {
+		return Refuse(NotFiring, "the alert resolved at %s", s.EndedAt.UTC().Format(time.RFC3339))
 	}
 	if s.LockedBy != "" && s.LockedBy != s.Run {
 		return Refuse(TargetBusy, "run %s holds target %s", s.LockedBy, s.Target)

@@ -23,6 +23,11 @@ type Intake interface {
 	Accept(ctx context.Context, in remediation.Inbound) (remediation.Accepted, error)
 }
 
+// Known is implemented by an Intake that can tell at once whether a source is configured, so that nothing is read for one that is not.
+type Known interface {
+	Known(source string) bool
+}
+
 // Reader answers the API's questions. An unknown id is remediation.ErrNotFound.
 type Reader interface {
 	Run(ctx context.Context, id string) (RunView, error)

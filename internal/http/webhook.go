@@ -33,6 +33,11 @@ type kept struct {
 
 func (e *edge) webhook(w nethttp.ResponseWriter, r *nethttp.Request) {
 	received := e.cfg.Now()
+	if k, ok := e.cfg.Intake.(Known); ok && !k.Known(chi.URLParam(r, "source")) {
+		w.Header().Set("Connection", "close") // the body is not read
+		e.refuseDelivery(w, r, remediation.ErrUnknownSource)
+		return
+	}
 	loan := &loan{of: e.held}
 	defer loan.repay()
 	body, err := e.body(r, loan)
@@ -70,6 +75,9 @@ func noteOf(a remediation.Accepted) string {
 	}
 	const shown = 10
 	var said []string
+	if a.Note != "" {
+		said = append(said, a.Note)
+	}
 	for i, ruling := range a.Rulings {
 		if i == shown {
 			said = append(said, fmt.Sprintf("and %d more", len(a.Rulings)-shown))

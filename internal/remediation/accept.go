@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mixillo/remediator/internal/alert"
+	"github.com/mixillo/remediator/internal/failpoint"
 	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/rules"
 	"github.com/mixillo/remediator/internal/sources"
@@ -55,7 +56,17 @@ func (e *Engine) Accept(ctx context.Context, in Inbound) (Accepted, error) {
 		return Accepted{}, fmt.Errorf("storing the event: %w", err)
 	}
 	e.Metrics.accepted(a, accepted)
+	if a.Event.State == EventInvalid {
+		e.Log.Warn("a delivery was kept and not understood", "source", in.Source, "event", event.ID, "error", a.Event.Note)
+	}
+	accepted.Note = a.Event.Note
 	return accepted, nil
+}
+
+// Known reports whether the rules in force declare the source.
+func (e *Engine) Known(source string) bool {
+	_, ok := e.Rules.Current().Sources[source]
+	return ok
 }
 
 // Match completes a pending event by its source's look-up and matches it. A look-up that fails is tried again, and escalated when it
@@ -66,7 +77,9 @@ func (e *Engine) Match(ctx context.Context, id string) error {
 		return err
 	}
 	set := e.Rules.Current()
+	failpoint.Here("look_up.before")
 	d, err := e.lookUp(ctx, set, event)
+	failpoint.Here("look_up.after")
 	if err != nil {
 		return e.lookUpFailed(ctx, set, event, err)
 	}
@@ -166,17 +179,28 @@ func (e *Engine) match(set *rules.Set, a *Acceptance) {
 		}
 		e.propose(set, a, sig)
 	}
+	unite(set, a)
 	number(a)
 }
 
 func resolution(sig alert.Alert, event Event) Resolution {
 	r := Resolution{
-		Source: sig.Source, Episode: sig.Episode, IncidentID: sig.IncidentID, IncidentKey: sig.IncidentKey, At: event.ReceivedAt,
+		Source: sig.Source, Episode: sig.Episode, IncidentID: sig.IncidentID, IncidentKey: sig.IncidentKey, At: endOf(sig, event),
 	}
 	if len(sig.Labels) > 0 {
 		r.Fingerprint = alert.Fingerprint(sig.Labels)
 	}
 	return r
+}
+
+// endOf is when the signal ended by its sender's clock: a word that comes late must not end what began after it.
+func endOf(sig alert.Alert, event Event) time.Time {
+	for _, at := range []time.Time{sig.EndsAt, event.OccurredAt} {
+		if !at.IsZero() && at.Before(event.ReceivedAt) {
+			return at
+		}
+	}
+	return event.ReceivedAt
 }
 
 // propose adds a run per target that one firing alert concerns, and the rulings that need none.
@@ -205,7 +229,7 @@ func (e *Engine) propose(set *rules.Set, a *Acceptance, sig alert.Alert) {
 func (e *Engine) proposal(set *rules.Set, event Event, sig alert.Alert, target string, candidates []*rules.Rule) Proposal {
 	p := Proposal{Run: Run{
 		ID: e.NewID(), Origin: ByAlert, Event: event.ID, Alert: sig, Target: target, RulesHash: set.Hash,
-		State: Running, Phase: PhaseDecide, CreatedAt: event.ReceivedAt, UpdatedAt: event.ReceivedAt,
+		State: Running, Phase: PhaseDecide, CreatedAt: event.ReceivedAt, UpdatedAt: event.ReceivedAt, EventAt: event.began(),
 	}}
 	for _, rule := range candidates {
 		p.Run.Rules = append(p.Run.Rules, rule.Name)
@@ -218,6 +242,38 @@ func (e *Engine) proposal(set *rules.Set, event Event, sig alert.Alert, target s
 
 // placesPerRun is how far the rulings of two runs lie apart, so that a run can add those of rules that came with a reload.
 const placesPerRun = 1 << 20
+
+// unite lets the first proposal of a target and incident stand for the others of the delivery, which will join its run: their rules become
+// its candidates too, in file order.
+func unite(set *rules.Set, a *Acceptance) {
+	heads := map[[3]string]*Proposal{}
+	for i := range a.Proposals {
+		p := &a.Proposals[i]
+		sig := p.Run.Alert
+		key := [3]string{p.Run.Target, sig.IncidentID, sig.IncidentKey}
+		head, ok := heads[key]
+		if !ok || sig.IncidentID == "" && sig.IncidentKey == "" {
+			heads[key] = p
+			continue
+		}
+		head.Run.Others = append(head.Run.Others, sig)
+		for _, r := range p.Rulings {
+			if !slices.Contains(head.Run.Rules, r.Rule) {
+				head.Run.Rules = append(head.Run.Rules, r.Rule)
+				r.Run = head.Run.ID
+				head.Rulings = append(head.Rulings, r)
+			}
+		}
+		slices.SortFunc(head.Run.Rules, func(x, y string) int { return place(set, x) - place(set, y) })
+	}
+}
+
+func place(set *rules.Set, name string) int {
+	if rule, ok := set.Rule(name); ok {
+		return rule.Index
+	}
+	return len(set.Rules)
+}
 
 // number gives every ruling of the event its place.
 func number(a *Acceptance) {
@@ -236,10 +292,14 @@ func number(a *Acceptance) {
 
 // age is how old an event is by its sender's clock, or since it came in where the sender does not say.
 func (ev Event) age(now time.Time) time.Duration {
+	return now.Sub(ev.began())
+}
+
+func (ev Event) began() time.Time {
 	if ev.OccurredAt.IsZero() || ev.OccurredAt.After(ev.ReceivedAt) {
-		return now.Sub(ev.ReceivedAt)
+		return ev.ReceivedAt
 	}
-	return now.Sub(ev.OccurredAt)
+	return ev.OccurredAt
 }
 
 // Settle starts a run by hand that takes back what an earlier act left, such as pinned traffic. It is guarded by the target's lock alone:
@@ -250,7 +310,7 @@ func (e *Engine) Settle(ctx context.Context, action, target, actor, reason strin
 	event := Event{ID: e.NewID(), Source: string(ByHand), Type: action, ReceivedAt: now, State: EventMatched, RulesHash: set.Hash}
 	run := Run{
 		ID: e.NewID(), Origin: ByHand, Event: event.ID, Target: target, RulesHash: set.Hash, Action: action, Actor: actor, Note: reason,
-		Mode: string(rules.Auto), State: Running, Phase: PhaseDecide, CreatedAt: now, UpdatedAt: now,
+		Mode: string(rules.Auto), State: Running, Phase: PhaseDecide, CreatedAt: now, UpdatedAt: now, EventAt: now,
 		Alert: alert.Alert{Source: string(ByHand), Episode: event.ID},
 	}
 	return e.Intake.Accept(ctx, Acceptance{Event: event, Proposals: []Proposal{{Run: run}}})

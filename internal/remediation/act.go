@@ -51,6 +51,7 @@ func (v *visit) apply(ctx context.Context) {
 func (v *visit) call(ctx context.Context, action executors.Action) (executors.Receipt, error) {
 	bounded, cancel := v.bounded(ctx, 0)
 	defer cancel()
+	defer v.catchUp()
 	step := v.step()
 	began := time.Now()
 	var receipt executors.Receipt
@@ -78,6 +79,9 @@ func (v *visit) answered(receipt executors.Receipt, err error) {
 	case asRefusal(err) != nil:
 		v.drop(asRefusal(err))
 		return
+	case connect.IsThrottled(err):
+		v.throttled(err)
+		return
 	case connect.IsConflict(err):
 		step.Answer, step.Detail = Conflict, err.Error()
 		v.journal(EntryApplied, "the precondition was lost: "+err.Error())
@@ -85,14 +89,43 @@ func (v *visit) answered(receipt executors.Receipt, err error) {
 		step.Answer, step.Detail = Ambiguous, err.Error()
 		v.journal(EntryApplied, "the call may or may not have taken effect: "+err.Error())
 	default:
-		step.Answer, step.Detail = Rejected, err.Error()
-		v.endStep(StepFailed)
-		v.journal(EntryApplied, "the system rejected the call, nothing was changed: "+err.Error())
-		v.rungFailed(NotFixed, "the system rejected the call, nothing was changed: "+err.Error())
+		v.rejected(err)
 		return
 	}
 	v.out.Steps = append(v.out.Steps, *step)
 	v.run.Phase = PhaseObserve
+}
+
+// throttled: the system has no time for the call now, and did nothing.
+func (v *visit) throttled(err error) {
+	v.step().Answer, v.step().Detail = Rejected, err.Error()
+	v.endStep(StepDropped)
+	v.journal(EntryApplied, "the system is too busy for the call, nothing was changed: "+err.Error())
+	switch {
+	case v.run.Attempt >= maxAttempts:
+		v.refuse(guard.Refuse(guard.SystemDown, "%s", err))
+		return
+	case v.run.Undoing:
+		v.run.Phase = PhaseUndo
+	case v.run.Origin == ByFollowUp:
+		v.backToCalm()
+	default:
+		v.run.Phase = PhaseDecide
+	}
+	v.wait(v.e.scale(throttleWait))
+}
+
+// rejected ends an act that the system has refused to make.
+func (v *visit) rejected(err error) {
+	step := v.step()
+	step.Answer, step.Detail = Rejected, err.Error()
+	v.endStep(StepFailed)
+	why := "the system rejected the call, nothing was changed: "
+	if v.touched() {
+		why = "the system rejected the last call (it changed nothing; what was done before it stands): "
+	}
+	v.journal(EntryApplied, why+err.Error())
+	v.rungFailed(NotFixed, why+err.Error())
 }
 
 func (v *visit) lookAgain(why string) {
@@ -151,6 +184,9 @@ func (v *visit) readBack(ctx context.Context) (executors.Observation, error) {
 	bounded, cancel := v.bounded(ctx, 0)
 	defer cancel()
 	step := v.step()
+	defer v.catchUp()
+	failpoint.Here("observe.before")
+	defer failpoint.Here("observe.after")
 	return action.Observe(bounded, v.env(), step.Change, step.Operation, step.Receipt)
 }
 
@@ -169,6 +205,7 @@ func (v *visit) applied(o executors.Observation) {
 		return
 	}
 	v.run.AppliedAt, v.run.Tries, v.run.HeldFrom, v.run.Sampled = v.out.Now, 0, time.Time{}, ""
+	v.run.SampledAt = time.Time{}
 	switch {
 	case v.run.Undoing:
 		v.finish(Undone, v.run.Detail)
@@ -213,7 +250,7 @@ func (v *visit) notApplied(o executors.Observation) {
 	v.endStep(StepDropped)
 	v.journal(EntryObserved, "read back: the call had no effect")
 	if v.run.Undoing {
-		v.finish(NotFixed, v.run.Detail+"; taking the change back had no effect")
+		v.undoAgain()
 		return
 	}
 	if v.run.Attempt >= maxAttempts {
@@ -221,8 +258,34 @@ func (v *visit) notApplied(o executors.Observation) {
 		return
 	}
 	v.run.Phase, v.run.Tries = PhaseDecide, 0
-	if v.run.Origin == ByFollowUp {
-		v.run.Phase = PhaseCalm
+	switch {
+	case v.run.Attempt > 1 && v.steps[v.run.Step-1].State == StepApplied: // of the same rung: the act has several parts
+		v.run.Step, v.run.Phase = v.run.Step-1, PhaseObserve // the part before says again what comes next
+	case v.run.Origin == ByFollowUp:
+		v.backToCalm()
+	}
+}
+
+// undoAgain plans the way back anew: the platform touches versions by itself.
+func (v *visit) undoAgain() {
+	tries := 0
+	for _, s := range v.steps {
+		if s.Undo {
+			tries++
+		}
+	}
+	if tries >= maxAttempts {
+		v.finish(NotFixed, v.run.Detail+"; taking the change back had no effect")
+		return
+	}
+	v.run.Phase, v.run.Tries = PhaseUndo, 0
+}
+
+// backToCalm lets a follow-up wait again, up to the end of its own time.
+func (v *visit) backToCalm() {
+	v.run.Phase, v.run.Attempt = PhaseCalm, 0
+	if after, ok := v.afterward(); ok && after.Within > 0 {
+		v.run.Until = v.run.CreatedAt.Add(after.Within) // the act's own deadline had taken its place
 	}
 }
 

@@ -21,16 +21,22 @@ func Admit(p Proposal, related []Related) Admission {
 			return Admission{Joins: r.ID, Why: "an open run of the incident is at work on the target"}
 		}
 	}
+	a := Admission{New: true}
 	for _, r := range related {
 		if !sameOutage(p.Run, r) {
 			continue
 		}
-		if r.Acted || r.Outcome != RefusedRun || !r.Reason.Passing() {
+		if r.Acted || !passing(r) {
 			return Admission{Joins: r.ID, Why: "the episode already has its run"}
 		}
-		return Admission{New: true, Why: "the last attempt was refused for a passing reason: " + string(r.Reason)}
+		a.Why = first(a.Why, "the last attempt came to nothing for a passing reason: "+first(string(r.Reason), "no rule's condition held"))
 	}
-	return Admission{New: true}
+	return a
+}
+
+// passing: the run did nothing, and the next delivery may find things otherwise.
+func passing(r Related) bool {
+	return r.Outcome == NoOutcome || r.Outcome == RefusedRun && r.Reason.Passing()
 }
 
 func sameIncident(run Run, r Related) bool {

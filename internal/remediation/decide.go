@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/mixillo/remediator/internal/alert"
+	"github.com/mixillo/remediator/internal/breaker"
 	"github.com/mixillo/remediator/internal/executors"
+	"github.com/mixillo/remediator/internal/failpoint"
 	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/rules"
 )
@@ -22,7 +24,7 @@ func (v *visit) decide(ctx context.Context) {
 		return
 	}
 	if refusal := v.stillWanted(); refusal != nil {
-		v.unwanted(refusal)
+		v.refuse(refusal)
 		return
 	}
 	if !v.choose(ctx) {
@@ -48,10 +50,11 @@ func (v *visit) decideByHand(ctx context.Context) {
 
 // stillWanted judges what may have changed since the event: the rules, the alert, its age.
 func (v *visit) stillWanted() *guard.Refusal {
-	if v.run.RulesHash != v.set.Hash && !v.run.Acted {
+	current := v.e.Rules.Current()
+	if !v.run.Acted && v.run.RulesHash != current.Hash {
+		v.set = current
 		v.rejudge()
 	}
-	current := v.e.Rules.Current()
 	switch {
 	case !v.episode.EndedAt.IsZero():
 		return guard.Refuse(guard.NotFiring, "the alert resolved at %s", clock(v.episode.EndedAt))
@@ -59,14 +62,9 @@ func (v *visit) stillWanted() *guard.Refusal {
 		return guard.Refuse(guard.RulesChanged, "the rules were reloaded; no new rung is started by the old ones")
 	case len(v.run.Rules) == 0:
 		return guard.Refuse(guard.RulesChanged, "no rule of the rules now in force matches the alert")
-	case v.run.Acted:
+	default:
 		return nil
 	}
-	age, most := v.e.Now().Sub(v.run.CreatedAt), v.maxAge()
-	if age > most {
-		return guard.Refuse(guard.Stale, "the event is %s old, older than %s", age.Round(time.Second), most)
-	}
-	return nil
 }
 
 // rejudge matches the alert again under the rules now in force.
@@ -86,36 +84,13 @@ func (v *visit) rejudge() {
 	v.run.RulesHash = v.set.Hash
 }
 
-// maxAge is the longest that any candidate allows.
-func (v *visit) maxAge() time.Duration {
-	var most time.Duration
-	for _, name := range v.run.Rules {
-		if rule, ok := v.set.Rule(name); ok {
-			most = max(most, rule.MaxAge)
-		}
-	}
-	return most
-}
-
-func (v *visit) unwanted(r *guard.Refusal) {
-	if r.Reason == guard.NotFiring {
-		if v.run.Acted {
-			v.finish(Inconclusive, "the alert resolved before the next rung was tried; what was done so far was not seen to help")
-			return
-		}
-		v.ruleAll(Refused, r.Error())
-		v.finish(ResolvedItself, r.Detail)
-		return
-	}
-	v.refuse(r)
-}
-
 // choose asks what the candidates' conditions need and takes the first candidate whose condition holds. It reports whether to go on.
 func (v *visit) choose(ctx context.Context) bool {
 	if v.run.Acted && v.rule != nil {
 		return v.regather(ctx) // a later rung: the rule stays, the facts are new
 	}
-	v.facts = rules.Facts{}
+	v.asked = map[string]rules.Fact{}
+	v.run.Rule, v.run.Mode = "", ""
 	var c choice
 	for _, name := range v.run.Rules {
 		v.bind(name)
@@ -131,15 +106,22 @@ type choice struct {
 	chosen    string // the first that may act and whose condition holds
 	observed  string // the first in mode observe whose condition holds
 	undecided string // why a rule that stands before the chosen one could not be judged
+	stale     string // why a rule was not judged at all: the event is too old for it
 }
 
 // consider judges one candidate. A rule that cannot be judged bars those behind it: with its facts it might have come first.
 func (v *visit) consider(ctx context.Context, c *choice) {
 	observes := v.rule.Mode == rules.Observe
+	if age := v.e.Now().Sub(v.run.EventAt); age > v.rule.MaxAge {
+		c.stale = first(c.stale, fmt.Sprintf("the event is %s old, older than %s", age.Round(time.Second), v.rule.MaxAge))
+		v.ruling(StaleEvent, c.stale)
+		return
+	}
 	if !observes && c.chosen != "" {
 		v.ruling(Shadowed, "rule "+c.chosen+" stands before it")
 		return
 	}
+	v.facts = rules.Facts{}
 	v.gather(ctx, v.rule.NeedsIf(), time.Time{})
 	j := v.bound.If(v.signal(), v.facts)
 	switch {
@@ -152,7 +134,7 @@ func (v *visit) consider(ctx context.Context, c *choice) {
 		v.ruling(IfFalse, explain(j))
 	case observes:
 		c.observed = first(c.observed, v.rule.Name)
-		v.ruling(Chosen, "observed only: "+v.wouldDo(ctx))
+		v.ruling(Chosen, "in mode observe: "+v.wouldDo(ctx))
 	case c.undecided != "":
 		v.ruling(Refused, string(guard.UnknownFacts)+": a rule before it cannot be judged")
 	default:
@@ -168,10 +150,12 @@ func (v *visit) chose(c choice) bool {
 		v.take(c.chosen)
 		return true
 	case c.undecided != "":
-		v.lackFacts(c.undecided)
+		v.lackFacts(guard.UnknownFacts, c.undecided)
 	case c.observed != "":
 		v.take(c.observed)
-		v.finish(Observed, "the rule is in mode observe: "+v.detailOf(c.observed))
+		v.finish(Observed, v.detailOf(c.observed))
+	case c.stale != "":
+		v.refuse(guard.Refuse(guard.Stale, "%s", c.stale))
 	default:
 		v.end(NoOutcome, "no rule's condition held")
 	}
@@ -180,18 +164,19 @@ func (v *visit) chose(c choice) bool {
 
 func (v *visit) take(name string) {
 	v.bind(name)
+	v.facts = rules.Facts{} // what is asked already is not asked again: see gather
 	v.run.Rule, v.run.Mode = name, string(v.rule.Mode)
 	v.journal(EntryChosen, fmt.Sprintf("rule %s was chosen on %s", name, v.run.Target))
 }
 
 // regather asks the rule's probes again before a later rung, and ends the run when its condition does not hold any more.
 func (v *visit) regather(ctx context.Context) bool {
-	v.facts = rules.Facts{}
+	v.facts, v.asked = rules.Facts{}, map[string]rules.Fact{}
 	v.gatherRest(ctx)
 	j := v.bound.If(v.signal(), v.facts)
 	switch {
 	case !j.Known:
-		v.lackFacts(why(v.rule.Name, j))
+		v.lackFacts(guard.UnknownFacts, why(v.rule.Name, j))
 		return false
 	case !j.Holds && v.run.Attempt > 0:
 		v.refuse(guard.Refuse(guard.PlanChanged, "the rule's condition does not hold any more: %s", explain(j)))
@@ -202,23 +187,38 @@ func (v *visit) regather(ctx context.Context) bool {
 }
 
 // lackFacts tries again a few times before the run is refused for want of facts.
-func (v *visit) lackFacts(what string) {
+func (v *visit) lackFacts(reason guard.Reason, what string) {
 	v.run.Tries++
 	if v.run.Tries < maxGathers {
 		v.journal(EntryFacts, "facts could not be had and are asked for again: "+what)
 		v.wait(v.e.scale(regatherEvery))
 		return
 	}
-	v.refuse(guard.Refuse(guard.UnknownFacts, "%s", what))
+	v.refuse(guard.Refuse(reason, "%s", what))
 }
 
-// gather asks the named probes that were not asked yet.
+// lacking tells a system that is not asked from one that did not answer.
+func lacking(err error) guard.Reason {
+	if errors.Is(err, breaker.ErrOpen) {
+		return guard.SystemDown
+	}
+	return guard.UnknownFacts
+}
+
+// gather asks the named probes that were not asked yet. Rules that ask the same thing share the answer, whatever they call it; the same
+// name in two rules may be two things.
 func (v *visit) gather(ctx context.Context, names []string, since time.Time) {
 	for _, p := range v.bound.Probes {
 		if _, known := v.facts[p.Name]; known || !slices.Contains(names, p.Name) {
 			continue
 		}
-		v.facts[p.Name] = v.ask(ctx, p, since)
+		question := fmt.Sprintf("%s %+v", p.Kind, p.Probe)
+		fact, known := v.asked[question]
+		if !known {
+			fact = v.ask(ctx, p, since)
+			v.asked[question] = fact
+		}
+		v.facts[p.Name] = fact
 	}
 }
 
@@ -238,23 +238,27 @@ func (v *visit) ask(ctx context.Context, p rules.BoundProbe, since time.Time) ru
 	env.Since = since
 	bounded, cancel := v.bounded(ctx, p.Timeout)
 	defer cancel()
+	defer v.catchUp()
 	began := time.Now()
+	failpoint.Here("ask." + p.Kind + ".before")
 	answer, err := v.e.Systems.Ask(executors.System(p.Kind), func() (executors.Answer, error) { return p.Probe.Ask(bounded, env) })
+	failpoint.Here("ask." + p.Kind + ".after")
 	v.e.Metrics.step(p.Kind, result(err), time.Since(began))
-	v.see(p, answer, err)
-	return rules.Fact{Answer: answer, Err: err}
+	fact := rules.Fact{Answer: answer, Err: err}
+	v.see(p, fact)
+	return fact
 }
 
 // see keeps what a probe found for notes and the timeline.
-func (v *visit) see(p rules.BoundProbe, a executors.Answer, err error) {
-	s := Seen{At: v.e.Now(), Probe: p.Name, Kind: p.Kind, Summary: a.Summary}
-	if err != nil {
-		s.Err = err.Error()
+func (v *visit) see(p rules.BoundProbe, f rules.Fact) {
+	s := Seen{At: v.e.Now(), Probe: p.Name, Kind: p.Kind, Summary: f.Answer.Summary}
+	if f.Err != nil {
+		s.Err = f.Err.Error()
 	}
-	if sick, ok := a.Fact.(interface{ IsSick() bool }); ok && err == nil {
+	if sick, ok := f.Answer.Fact.(interface{ IsSick() bool }); ok && f.Err == nil {
 		s.Sick = sick.IsSick()
 	}
-	if b, merr := json.Marshal(a.Fact); merr == nil && len(b) <= maxFactBytes {
+	if b, err := json.Marshal(f.Known()); err == nil && len(b) <= maxFactBytes {
 		s.Fact = b
 	}
 	v.run.Seen = append(v.run.Seen, s)
@@ -286,7 +290,7 @@ func (v *visit) prepare(ctx context.Context, kind string, action executors.Actio
 		return
 	}
 	if err != nil {
-		v.lackFacts("planning " + kind + ": " + err.Error())
+		v.lackFacts(lacking(err), "planning "+kind+": "+err.Error())
 		return
 	}
 	v.journal(EntryPlanned, change.Summary)
@@ -303,7 +307,10 @@ func (v *visit) planned(ctx context.Context, kind string, action executors.Actio
 	}
 	bounded, cancel := v.bounded(ctx, 0)
 	defer cancel()
+	defer v.catchUp()
 	var change executors.Change
+	failpoint.Here("plan.before")
+	defer failpoint.Here("plan.after")
 	err := v.e.Systems.Do(executors.System(kind), v.wayBack(), func() (err error) {
 		change, err = action.Plan(bounded, v.env())
 		return err
@@ -325,6 +332,12 @@ func (v *visit) intent() *Intent {
 
 // intend records the act that is about to be made: lock, debit and shared guards go with it in one transaction.
 func (v *visit) intend(change executors.Change, intent *Intent) {
+	if !v.wayBack() && !v.run.Acted && v.run.RulesHash != v.e.Rules.Current().Hash {
+		v.journal(EntryRefused, "the rules were reloaded meanwhile; the run is judged again")
+		v.run.State, v.run.Phase = Running, PhaseDecide
+		v.out.Rulings = nil
+		return
+	}
 	v.begin(change, intent)
 	v.journal(EntryIntent, change.Summary)
 	if !v.run.Acted {
@@ -351,7 +364,8 @@ func (v *visit) begin(change executors.Change, intent *Intent) {
 }
 
 func (v *visit) query() SnapshotQuery {
-	q := SnapshotQuery{Now: v.out.Now, Run: v.run.ID, Rule: v.run.Rule, Target: v.run.Target, First: !v.run.Acted && v.run.Origin == ByAlert}
+	q := SnapshotQuery{Now: v.out.Now, Run: v.run.ID, Rule: v.run.Rule, Target: v.run.Target, First: !v.run.Acted && v.run.Origin == ByAlert,
+		MustFire: v.run.Origin == ByAlert && !v.run.Undoing}
 	if v.rule != nil {
 		q.Breaker = v.rule.Breaker
 	}
@@ -395,10 +409,23 @@ func (v *visit) wouldDo(ctx context.Context) string {
 // signal is the alert as expressions see it.
 func (v *visit) signal() alert.Alert {
 	a := v.run.Alert
+	for _, other := range v.run.Others { // the first that the rule matches is its own
+		if v.rule == nil || v.concerns(a) {
+			break
+		}
+		a = other
+	}
 	if !v.episode.EndedAt.IsZero() {
 		a.Status, a.EndsAt = alert.Resolved, v.episode.EndedAt
 	}
 	return a
+}
+
+// concerns reports whether the bound rule matches the alert on the run's target.
+func (v *visit) concerns(a alert.Alert) bool {
+	return slices.ContainsFunc(v.set.Match(a), func(c rules.Candidate) bool {
+		return c.Rule.Name == v.rule.Name && c.Target == v.run.Target
+	})
 }
 
 func asRefusal(err error) *guard.Refusal {

@@ -2,6 +2,7 @@ package remediation
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -46,6 +47,7 @@ const (
 	maxGathers    = 3
 	maxAttempts   = 3 // of one rung whose precondition was lost
 	maxUnclear    = 5
+	throttleWait  = 30 * time.Second
 	callTimeout   = 10 * time.Second
 	leaseMargin   = 2 * time.Second
 	maxSeen       = 60
@@ -79,16 +81,25 @@ func (e *Engine) Advance(ctx context.Context, h Hint) error {
 
 // open loads what a visit needs: the rules the run goes by and what they bind on its target.
 func (e *Engine) open(ctx context.Context, c Claimed) (*visit, error) {
+	if c.Run.Alert.IncidentID == "" {
+		c.Run.Alert.IncidentID = c.Incident // keys recur: what is told later belongs to the incident of the first word
+	}
 	v := &visit{e: e, run: c.Run, steps: c.Steps, episode: c.Episode, leased: c.Run.LeaseUntil}
 	v.set = e.Rules.Current()
-	if v.run.RulesHash != v.set.Hash && (v.run.Acted || v.run.Origin == ByFollowUp) {
-		set, err := e.Rules.ByHash(ctx, v.run.RulesHash)
-		if err != nil {
-			return nil, err
-		}
-		v.set = set
+	if v.run.RulesHash == v.set.Hash || !v.run.Acted && v.run.Origin != ByFollowUp {
+		v.bind(v.run.Rule)
+		return v, nil
 	}
-	v.bind(v.run.Rule)
+	set, err := e.Rules.ByHash(ctx, v.run.RulesHash)
+	switch {
+	case errors.Is(err, ErrRulesGone): // the run goes on without a rule, to an end that calls a human
+		e.Log.Error("the rules a run was decided by are gone", "run", v.run.ID, "error", err)
+	case err != nil:
+		return nil, err
+	default:
+		v.set = set
+		v.bind(v.run.Rule)
+	}
 	return v, nil
 }
 
@@ -101,7 +112,8 @@ type visit struct {
 	set     *rules.Set
 	rule    *rules.Rule
 	bound   rules.Bound
-	facts   rules.Facts
+	facts   rules.Facts           // of the bound rule, by the names it gives them
+	asked   map[string]rules.Fact // by question: what this visit has asked
 	out     Commit
 	start   Run       // as it was before this visit's phase: what a refused commit goes back to
 	leased  time.Time // until when the claim holds
@@ -123,6 +135,7 @@ func (v *visit) bind(name string) {
 // visit does one phase and commits it.
 func (v *visit) visit(ctx context.Context) error {
 	v.out = Commit{Now: v.e.Now()}
+	v.asked = map[string]rules.Fact{}
 	v.start = v.run
 	v.escalateLate()
 	switch v.run.Phase {
@@ -140,6 +153,8 @@ func (v *visit) visit(ctx context.Context) error {
 		v.calm(ctx)
 	case PhaseRemind:
 		v.remind(ctx)
+	case PhaseAwait:
+		v.await()
 	default:
 		v.over = true
 		return nil
@@ -151,6 +166,9 @@ func (v *visit) visit(ctx context.Context) error {
 }
 
 func (v *visit) commit(ctx context.Context) error {
+	if v.run.Phase == PhaseCalm && v.run.State == Waiting {
+		v.out.Unlock = true // nothing is under way while a follow-up waits for calm
+	}
 	v.out.Run = v.run
 	v.out.Run.UpdatedAt = v.out.Now
 	if v.run.State == Running {
@@ -170,6 +188,9 @@ func (v *visit) commit(ctx context.Context) error {
 	v.e.Metrics.committed(v.out)
 	return nil
 }
+
+// catchUp moves the visit's time past a call: what is recorded next happens after it.
+func (v *visit) catchUp() { v.out.Now = v.e.Now() }
 
 // wait ends the visit until the time.
 func (v *visit) wait(d time.Duration) {

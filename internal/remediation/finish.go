@@ -79,10 +79,18 @@ func (v *visit) detailOf(rule string) string {
 func (v *visit) refuse(r *guard.Refusal) {
 	v.run.Reason = r.Reason
 	v.journal(EntryRefused, r.Error())
+	if r.Reason == guard.NotFiring {
+		v.resolvedMeanwhile(r)
+		return
+	}
 	if v.run.Rule == "" {
 		v.refuseOpen(r.Error())
 	} else if !v.run.Acted && v.rule != nil {
 		v.ruling(Refused, r.Error())
+	}
+	if v.touched() && v.run.Origin == ByFollowUp {
+		v.finish(Undone, "taken back in part; the rest was refused: "+r.Error())
+		return
 	}
 	if v.touched() {
 		v.finish(NotFixed, "what was done did not help, and the next rung was refused: "+r.Error())
@@ -91,10 +99,20 @@ func (v *visit) refuse(r *guard.Refusal) {
 	v.finish(RefusedRun, r.Error())
 }
 
+// resolvedMeanwhile ends a run whose alert resolved before it acted, or between two rungs.
+func (v *visit) resolvedMeanwhile(r *guard.Refusal) {
+	if v.touched() {
+		v.finish(Inconclusive, "the alert resolved before the next rung was tried; what was done so far was not seen to help")
+		return
+	}
+	v.ruleAll(Refused, r.Error())
+	v.finish(ResolvedItself, r.Detail)
+}
+
 // touched reports whether any act of the run has had an effect.
 func (v *visit) touched() bool {
 	for _, s := range v.steps {
-		if s.State == StepApplied || s.State == StepAccepted || s.State == StepUnclear {
+		if s.State == StepApplied || s.State == StepAccepted || s.State == StepUnclear || s.State == StepFailed && s.Answer != Rejected {
 			return true
 		}
 	}
@@ -130,8 +148,10 @@ func (v *visit) finish(outcome Outcome, detail string) {
 	if v.rule != nil {
 		v.out.Breaker = v.rule.Breaker
 	}
-	if outcome == Fixed {
+	switch outcome {
+	case Fixed, NotFixed, Inconclusive: // what was done stands
 		v.followUps()
+	default:
 	}
 	v.tellOutcome()
 	v.close()

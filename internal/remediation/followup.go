@@ -13,9 +13,10 @@ import (
 
 // followUps makes the runs that a fixed run leaves behind: putting bounds back when it is calm, reminding of what it left pinned.
 func (v *visit) followUps() {
-	if v.rule == nil {
+	if v.rule == nil || v.run.Origin != ByAlert {
 		return
 	}
+	v.awaitEnd()
 	for i, after := range v.rule.Afterwards {
 		var acts []Step // newest first: that is the order in which they can be taken back
 		for _, step := range slices.Backward(v.steps) {
@@ -74,7 +75,7 @@ func (v *visit) calm(ctx context.Context) {
 	switch {
 	case !j.Known || !j.Holds:
 		v.run.HeldFrom = time.Time{}
-	case v.run.HeldFrom.IsZero():
+	case v.gap(after.Every) || v.run.HeldFrom.IsZero():
 		v.run.HeldFrom = v.out.Now
 	}
 	held := j.Holds && v.out.Now.Sub(v.run.HeldFrom) >= after.Hold
@@ -82,16 +83,26 @@ func (v *visit) calm(ctx context.Context) {
 	case held:
 		v.scaleBack(ctx, after)
 	case !v.run.Until.IsZero() && !v.out.Now.Before(v.run.Until):
-		v.finish(Observed, fmt.Sprintf("it did not stay calm for %s; the bounds stay as they are", after.Hold))
+		v.notCalm(after)
 	default:
 		v.wait(after.Every)
 	}
 }
 
+// notCalm ends a follow-up that had no more time. What it took back before stays so.
+func (v *visit) notCalm(after rules.Afterward) {
+	detail := fmt.Sprintf("it did not stay calm for %s; the bounds stay as they are", after.Hold)
+	if v.touched() {
+		v.finish(Undone, "taken back in part: "+detail)
+		return
+	}
+	v.finish(Observed, detail)
+}
+
 // scaleBack takes the change back if the target still is as it left it. A passing refusal is tried again at the next look.
 func (v *visit) scaleBack(ctx context.Context, after rules.Afterward) {
 	change, err := v.planUndo(ctx, v.run.Of)
-	if refusal := asRefusal(err); refusal != nil {
+	if refusal := asRefusal(err); refusal != nil && !refusal.Reason.Passing() {
 		v.refuse(refusal)
 		return
 	}
@@ -121,11 +132,14 @@ func (v *visit) goOn() bool {
 		return false
 	}
 	v.run.Of, v.run.Behind = &v.run.Behind[0], v.run.Behind[1:]
-	v.run.Phase, v.run.Attempt = PhaseCalm, 0
+	v.run.HeldFrom = time.Time{} // calm has to hold anew with fewer
+	v.backToCalm()
+	v.wait(0)
 	return true
 }
 
-// remind tells people again of what an act left, until it is settled.
+// remind tells people again of what an act left, until it is settled. The action that settles such a debt tells whether there still is one:
+// a deploy onto pinned traffic, a restart or a change under way settle nothing.
 func (v *visit) remind(ctx context.Context) {
 	v.run.State = Running
 	after, ok := v.afterward()
@@ -133,23 +147,55 @@ func (v *visit) remind(ctx context.Context) {
 		v.finish(Observed, "the rule that reminded is gone")
 		return
 	}
-	kind, known := executors.LookupAction(v.run.Of.Kind)
+	kind, known := executors.Settling(after.Of)
 	if !known {
-		v.finish(Observed, "the action that left the debt is gone")
+		v.finish(Observed, "no action settles "+after.Of)
 		return
 	}
 	bounded, cancel := v.bounded(ctx, 0)
 	defer cancel()
-	o, err := kind.New().Observe(bounded, v.env(), v.run.Of.Change, v.run.Of.Operation, v.run.Of.Receipt)
-	switch {
-	case err != nil:
-		v.wait(after.Every)
-	case o.Progress == executors.Applied:
+	_, err := kind.New().Plan(bounded, v.env())
+	switch refusal := asRefusal(err); {
+	case err == nil || refusal != nil && refusal.Reason != guard.NothingToDo:
 		v.tellReminder(v.out.Now.Sub(v.run.CreatedAt))
+		v.wait(after.Every)
+	case refusal == nil:
 		v.wait(after.Every)
 	default:
 		v.out.Debts = append(v.out.Debts, Debt{Target: v.run.Target, Kind: after.Of, Run: v.run.Parent, SettledAt: v.out.Now})
-		v.finish(Observed, "the traffic is not as the rollback left it any more; the debt is settled")
+		v.end(Observed, "the debt is settled: "+refusal.Detail)
+	}
+}
+
+// awaitEnd leaves a follow-up that resolves the incident once the sender says that the alert has ended: before, it would open it again.
+func (v *visit) awaitEnd() {
+	tell := v.rule.Tell.PagerDuty
+	if v.run.Outcome != Fixed || tell == nil || tell.ResolveWhen != rules.ResolveFixed || v.mayResolve() {
+		return
+	}
+	v.out.Spawn = append(v.out.Spawn, Run{
+		ID: v.e.NewID(), Origin: ByFollowUp, Parent: v.run.ID, Event: v.run.Event, Alert: v.run.Alert, Target: v.run.Target,
+		Rule: v.run.Rule, Mode: v.run.Mode, RulesHash: v.run.RulesHash, Detail: v.run.Detail,
+		State: Waiting, Phase: PhaseAwait, CreatedAt: v.out.Now, UpdatedAt: v.out.Now, EventAt: v.out.Now,
+		WakeAt: v.out.Now.Add(v.e.scale(awaitEvery)), Until: v.out.Now.Add(v.e.scale(awaitWithin)),
+	})
+}
+
+// Waits of the follow-up that resolves an incident, in real time.
+const (
+	awaitEvery  = time.Minute
+	awaitWithin = 24 * time.Hour
+)
+
+func (v *visit) await() {
+	switch {
+	case !v.episode.EndedAt.IsZero():
+		v.tell(PagerDuty, Resolve, v.run.Detail)
+		v.end(Observed, "the alert resolved after run "+v.run.Parent+" had fixed it")
+	case !v.out.Now.Before(v.run.Until):
+		v.end(Observed, "the alert did not resolve; the incident is left as it is")
+	default:
+		v.wait(v.e.scale(awaitEvery))
 	}
 }
 

@@ -21,6 +21,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrUnknownSource: the rules file declares no such source.
 	ErrUnknownSource = errors.New("no such source")
+	// ErrRulesGone: the rules of that hash are not kept any more, or this version cannot read them.
+	ErrRulesGone = errors.New("the rules are gone")
 	// ErrUnavailable: the store cannot keep anything now; a sender must keep its delivery.
 	ErrUnavailable = errors.New("the store is unavailable")
 )
@@ -69,7 +71,8 @@ type Acceptance struct {
 // Accepted is what became of an Acceptance.
 type Accepted struct {
 	Event     string
-	Duplicate bool // the delivery was known; nothing was stored
+	Duplicate bool   // the delivery was known; nothing was stored
+	Note      string // why nothing was matched, "" otherwise; the store leaves it empty
 	Rulings   []Ruling
 	Runs      []Hint
 }
@@ -109,10 +112,12 @@ type Claim struct {
 
 // Claimed is a run with all that a visit needs.
 type Claimed struct {
-	Run      Run
-	Steps    []Step
-	Episode  Related // of the run's own episode: whether it has resolved
-	Siblings int     // other runs of the incident that are open or not fixed
+	Run     Run
+	Steps   []Step
+	Episode Related // of the run's own episode: whether it has resolved
+	// Incident is the id of the incident that the run's messages, or its parent's, were told on; empty when none was.
+	Incident string
+	Siblings int // other runs of the incident that are open or not fixed
 }
 
 // Runs keeps runs.
@@ -131,12 +136,14 @@ type Runs interface {
 
 // SnapshotQuery names what a snapshot is about.
 type SnapshotQuery struct {
-	Now     time.Time
-	Run     string
-	Rule    string
-	Target  string
-	First   bool // no act of this run yet
-	Breaker breaker.Policy
+	Now    time.Time
+	Run    string
+	Rule   string
+	Target string
+	First  bool // no act of this run yet
+	// MustFire: the run's alert must not have resolved.
+	MustFire bool
+	Breaker  breaker.Policy
 }
 
 // Commit is the value a visit ends in.

@@ -119,8 +119,10 @@ func (m *Metrics) firstAction(since time.Duration) { m.toAction.Observe(since.Se
 
 // committed counts the verdicts a commit has given, and the run it has ended.
 func (m *Metrics) committed(c Commit) {
-	for _, ruling := range c.Rulings {
-		m.events.WithLabelValues(c.Run.Alert.Source, string(ruling.Verdict)).Inc()
+	if c.Run.Phase != PhaseDecide { // a run that waits for facts judges all its candidates again
+		for _, ruling := range c.Rulings {
+			m.events.WithLabelValues(c.Run.Alert.Source, string(ruling.Verdict)).Inc()
+		}
 	}
 	if c.Run.State == Done && c.Run.Reason != "" {
 		m.refusals.WithLabelValues(string(c.Run.Reason)).Inc()

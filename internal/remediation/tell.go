@@ -6,13 +6,14 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/mixillo/remediator/internal/executors"
 	"github.com/mixillo/remediator/internal/rules"
 )
 
-// maxSummary is what Events v2 takes as an incident's summary.
-const maxSummary = 1024
+// maxForeign bounds what is shown of an alert's text, in characters.
+const maxForeign = 200
 
 // teller gives the rule whose `tell` a run goes by: its own, else its first candidate's.
 func (v *visit) teller() *rules.Rule {
@@ -70,8 +71,22 @@ func (v *visit) mayOpen() bool {
 
 func (v *visit) headline() string {
 	name := first(v.run.Alert.Annotations["summary"], v.run.Alert.Labels["alertname"])
-	text := []rune(fmt.Sprintf("%s (%s)", first(name, "alert"), v.run.Target))
-	return string(text[:min(len(text), maxSummary)])
+	return fmt.Sprintf("%s: %q", v.run.Target, oneLine(first(name, "alert")))
+}
+
+// oneLine makes text from outside harmless beside our own words: no line of its own, no control characters, not too long.
+func oneLine(text string) string {
+	words := strings.Fields(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+			return ' '
+		}
+		return r
+	}, text))
+	line := []rune(strings.Join(words, " "))
+	if len(line) > maxForeign {
+		line = append(line[:maxForeign-1], '…')
+	}
+	return string(line)
 }
 
 // acknowledge says that the run is about to act: only from here on may a robot silence the pager.
@@ -109,7 +124,7 @@ func (v *visit) escalate(why string) {
 func (v *visit) tellOutcome() {
 	calls := v.callsHuman()
 	if calls {
-		v.escalate(string(v.run.Outcome) + ": " + v.run.Detail)
+		v.escalate(outcomeWords(v.run.Outcome) + ": " + v.run.Detail)
 	}
 	text := v.report()
 	v.tell(PagerDuty, Note, text)
@@ -155,7 +170,7 @@ func (v *visit) tellReminder(since time.Duration) {
 // report is the note: what was seen, what was done, how it was verified, how to undo it. It says nothing that the run does not hold.
 func (v *visit) report() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "remediator: %s. %s\n", outcomeWords(v.run.Outcome), sentence(v.run.Detail))
+	fmt.Fprintf(&b, "remediator: %s: %s\n", outcomeWords(v.run.Outcome), sentence(v.run.Detail))
 	fmt.Fprintf(&b, "rule %s, target %s, mode %s\n", first(v.run.Rule, "(none chosen)"), v.run.Target, first(v.run.Mode, "-"))
 	v.reportSeen(&b)
 	v.reportDone(&b)
@@ -230,7 +245,9 @@ func (v *visit) reportDone(b *strings.Builder) {
 			continue
 		}
 		for _, key := range slices.Sorted(maps.Keys(s.Change.After)) {
-			fmt.Fprintf(b, "    %s: %s -> %s\n", key, first(s.Change.Before[key], "-"), s.Change.After[key])
+			if s.Change.Before[key] != s.Change.After[key] {
+				fmt.Fprintf(b, "    %s: %s -> %s\n", key, first(s.Change.Before[key], "-"), s.Change.After[key])
+			}
 		}
 		for _, line := range s.Change.Evidence {
 			fmt.Fprintf(b, "    because %s\n", line)
@@ -254,14 +271,22 @@ func stepWords(s Step) string {
 }
 
 func (v *visit) reportUndo(b *strings.Builder) {
-	for _, s := range v.steps {
+	var hints []string
+	pinned := false
+	for _, s := range slices.Backward(v.steps) { // the last act is the first to be undone
 		if s.State != StepApplied || s.Undo || v.run.Outcome == Undone {
 			continue
 		}
-		fmt.Fprintf(b, "\nHow to undo it\n- %s\n", first(s.Change.UndoHint, "there is no known way back"))
-		if s.Change.Debt == executors.DebtPinnedTraffic {
-			b.WriteString("Left to be settled: traffic is pinned; new deploys serve nothing until it is unpinned\n")
+		if hint := first(s.Change.UndoHint, "there is no known way back"); !slices.Contains(hints, hint) {
+			hints = append(hints, hint)
 		}
+		pinned = pinned || s.Change.Debt == executors.DebtPinnedTraffic
+	}
+	if len(hints) > 0 {
+		fmt.Fprintf(b, "\nHow to undo it\n- %s\n", strings.Join(hints, "\n- "))
+	}
+	if pinned {
+		b.WriteString("\nLeft to be settled\n- traffic is pinned; new deploys serve nothing until it is unpinned\n")
 	}
 }
 

@@ -3,6 +3,7 @@ package remediation
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mixillo/remediator/internal/executors"
@@ -27,14 +28,13 @@ func (v *visit) verify(ctx context.Context) {
 	v.facts = rules.Facts{}
 	v.gather(ctx, v.rule.NeedsVerify(), since)
 	j := v.bound.Verified(v.signal(), v.facts)
-	v.out.Now = v.e.Now() // the sample took its time
 	v.judgeSample(j)
 }
 
 // handedOver ends the run when somebody else has changed the target since our act.
 func (v *visit) handedOver(ctx context.Context) bool {
 	o, err := v.readBack(ctx)
-	if err != nil || o.Progress != executors.Foreign {
+	if err != nil || o.Progress != executors.Foreign && o.Progress != executors.NotApplied {
 		return false // unreadable is no proof of another hand: the samples and the deadline decide
 	}
 	v.journal(EntryObserved, "somebody else changed the target: "+o.Detail)
@@ -44,7 +44,7 @@ func (v *visit) handedOver(ctx context.Context) bool {
 
 func (v *visit) judgeSample(j rules.Judgement) {
 	deadline := !v.out.Now.Before(v.run.Until)
-	if !j.Known || !j.Holds {
+	if !j.Known || !j.Holds || v.gap(v.rule.Verify.Every) {
 		v.run.HeldFrom = time.Time{}
 	}
 	if j.Holds && v.run.HeldFrom.IsZero() {
@@ -63,6 +63,13 @@ func (v *visit) judgeSample(j rules.Judgement) {
 	default:
 		v.wait(v.nextSample())
 	}
+}
+
+// gap notes a sample and reports whether there was none for so long before it that nobody can say what held meanwhile.
+func (v *visit) gap(every time.Duration) bool {
+	before := v.run.SampledAt
+	v.run.SampledAt = v.out.Now
+	return !before.IsZero() && v.out.Now.Sub(before) > 3*every+v.e.scale(v.e.Lease)+v.longest()
 }
 
 // sample journals what a sample said when the one before it said something else.
@@ -161,7 +168,7 @@ func (v *visit) worse() bool {
 
 // undo plans the way back from the last applied change and begins it.
 func (v *visit) undo(ctx context.Context) {
-	change, err := v.planUndo(ctx, v.step())
+	change, err := v.planUndo(ctx, v.lastApplied())
 	if err != nil && asRefusal(err) == nil && v.run.Tries+1 < maxGathers {
 		v.run.Tries++
 		v.wait(v.e.scale(regatherEvery))
@@ -174,6 +181,16 @@ func (v *visit) undo(ctx context.Context) {
 	}
 	v.begin(change, &Intent{Query: v.query(), Exempt: true, Act: guardAct(v)})
 	v.journal(EntryIntent, change.Summary)
+}
+
+// lastApplied is the newest act that took effect and was no undo. There is one where an undo is begun.
+func (v *visit) lastApplied() *Step {
+	for i := range slices.Backward(v.steps) {
+		if s := &v.steps[i]; s.State == StepApplied && !s.Undo {
+			return s
+		}
+	}
+	return v.step()
 }
 
 func (v *visit) planUndo(ctx context.Context, of *Step) (executors.Change, error) {

@@ -135,18 +135,20 @@ const (
 	PhaseUndo    Phase = "undo"
 	PhaseCalm    Phase = "calm"
 	PhaseRemind  Phase = "remind"
+	PhaseAwait   Phase = "await"
 	PhaseDone    Phase = "done"
 )
 
 // Run is the decision for one episode on one target, and its carrying out. The stored row is the truth.
 type Run struct {
-	ID     string      `json:"id"`
-	Origin Origin      `json:"origin"`
-	Parent string      `json:"parent,omitempty"` // the run a follow-up belongs to
-	Event  string      `json:"event,omitempty"`
-	Alert  alert.Alert `json:"alert"`
-	Target string      `json:"target"`
-	Rules  []string    `json:"candidates"` // names, in file order
+	ID     string        `json:"id"`
+	Origin Origin        `json:"origin"`
+	Parent string        `json:"parent,omitempty"` // the run a follow-up belongs to
+	Event  string        `json:"event,omitempty"`
+	Alert  alert.Alert   `json:"alert"`
+	Others []alert.Alert `json:"others,omitempty"` // alerts of the same delivery on the same target
+	Target string        `json:"target"`
+	Rules  []string      `json:"candidates"` // names, in file order
 	// Places are the Seq of each candidate's ruling on the event: it stays the same when a verdict changes.
 	Places    map[string]int `json:"places,omitempty"`
 	Rule      string         `json:"rule,omitempty"`
@@ -176,6 +178,7 @@ type Run struct {
 	Until     time.Time `json:"until,omitzero"`      // deadline of the phase
 	HeldFrom  time.Time `json:"held_from,omitzero"`  // since when the verification holds
 	Sampled   string    `json:"sampled,omitempty"`   // what the last sample said, so that only changes are journalled
+	SampledAt time.Time `json:"sampled_at,omitzero"` // when the last sample was taken
 	AppliedAt time.Time `json:"applied_at,omitzero"` // when the last act was read back as complete
 	DecidedAt time.Time `json:"decided_at,omitzero"` // when the first intent was recorded
 
@@ -184,6 +187,7 @@ type Run struct {
 	LeaseOwner string    `json:"-"`
 	LeaseUntil time.Time `json:"-"`
 	WakeAt     time.Time `json:"wake_at,omitzero"`
+	EventAt    time.Time `json:"event_at"` // when the event occurred, by its sender's clock if that tells
 	CreatedAt  time.Time `json:"created_at"`
 	UpdatedAt  time.Time `json:"updated_at"`
 	DoneAt     time.Time `json:"done_at,omitzero"`

@@ -200,21 +200,27 @@ func (b *builder) declared(n *yaml.Node) bool {
 func (b *builder) bind(dr *draft) {
 	dr.bound = map[string]Bound{}
 	names, anyFits := b.nameable(dr.choice)
+	read := false
 	for _, name := range names {
 		target := b.set.Targets[name]
-		if b.fits(dr, target, !anyFits) {
-			dr.bound[name] = b.bindTo(dr, target)
+		fits := b.fits(dr, target, !anyFits)
+		if !fits && anyFits {
+			continue
+		}
+		bound := b.bindTo(dr, target)
+		if read = true; fits {
+			dr.bound[name] = bound
 		}
 	}
-	if anyFits && len(dr.bound) == 0 && len(names) > 0 {
+	if anyFits && !read && len(names) > 0 {
 		b.at(dr.text.Target, mistake{id: "no-fitting-target", message: "no declared target has the sections that this rule's kinds need"})
 	}
-	if len(dr.bound) == 0 {
+	if !read {
 		b.bindTo(dr, executors.Target{})
 	}
 	for _, c := range dr.calls() {
 		if system, needs := connectionOf(executors.System(c.key.Value)); needs {
-			b.needsConnection(c.key, system, c.key.Value+" needs it")
+			b.needsConnection(c.key, system, system, c.key.Value+" needs it")
 		}
 	}
 }
@@ -253,8 +259,7 @@ func (b *builder) fits(dr *draft, t executors.Target, complain bool) bool {
 	fits := true
 	for _, c := range dr.calls() {
 		system := executors.System(c.key.Value)
-		_, needed := executors.LookupTarget(system)
-		if _, has := t.Systems[system]; !needed || has {
+		if c.fits(t) {
 			continue
 		}
 		fits = false
@@ -264,6 +269,14 @@ func (b *builder) fits(dr *draft, t executors.Target, complain bool) bool {
 		}
 	}
 	return fits
+}
+
+// fits reports whether the target has the section of the call's system, or the system knows none.
+func (c call) fits(t executors.Target) bool {
+	system := executors.System(c.key.Value)
+	_, needed := executors.LookupTarget(system)
+	_, has := t.Systems[system]
+	return has || !needed
 }
 
 // connectionOf is the connection a system's kinds use.
@@ -293,8 +306,8 @@ func (b *builder) bindTo(dr *draft, t executors.Target) Bound {
 	return bound
 }
 
-// parameters decodes a kind's parameters for a target; for the zero Target only to find mistakes. They are validated as written, and
-// shortened by the world's speed afterwards.
+// parameters decodes a kind's parameters for a target; for the zero Target, or one that lacks the kind's section, only to find
+// mistakes. They are validated as written, and shortened by the world's speed afterwards.
 func (b *builder) parameters(c call, parameters any, t executors.Target) {
 	if reflect.TypeOf(parameters).Kind() != reflect.Pointer {
 		return
@@ -304,7 +317,7 @@ func (b *builder) parameters(c call, parameters any, t executors.Target) {
 	written.Elem().Set(reflect.ValueOf(parameters).Elem())
 	before := b.count
 	newDecoder(b.report, 1).filling(fill).into(c.params, written.Interface())
-	if t.Name == "" || b.count != before {
+	if t.Name == "" || !c.fits(t) || b.count != before {
 		return
 	}
 	b.decoder().filling(fill).into(c.params, parameters)

@@ -11,6 +11,8 @@ import (
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
 	"go.yaml.in/yaml/v4"
+
+	"github.com/mixillo/remediator/internal/sources"
 )
 
 // complaint is what the expression language says against a text, to be said again in the words of the file.
@@ -19,6 +21,12 @@ type complaint struct {
 	language *language
 	issues   *cel.Issues
 	ast      *cel.Ast // nil when the text could not even be parsed
+}
+
+// complainOf takes over what a source says against one of its parameters.
+func complainOf(e *sources.ExpressionError) complaint {
+	l := &language{env: e.Env, types: e.Env.CELTypeProvider(), names: e.Names}
+	return complaint{text: e.Text, language: l, issues: e.Issues, ast: e.Parsed}
 }
 
 // issues reports all errors of an expression.
@@ -92,7 +100,7 @@ func (c complaint) unknownName(name string) mistake {
 	if near := nearest(name, allowed); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
 	} else {
-		hint = "known here: " + strings.Join(c.language.names, ", ") + "; facts are named under gather"
+		hint = "known here: " + strings.Join(c.language.names, ", ") + c.language.facts
 	}
 	return mistake{id: "unknown-name", message: fmt.Sprintf("there is nothing called %s", show(name)), hint: hint}
 }
@@ -190,7 +198,7 @@ func badLiteral(message string) mistake {
 
 func syntaxError(text, message string) mistake {
 	message, _, _ = strings.Cut(message, " expecting ")
-	message = strings.NewReplacer("'<EOF>'", "its end", "token recognition error at: ", "unexpected ", "mismatched input ", "unexpected ",
+	message = strings.NewReplacer("'<EOF>'", "end", "token recognition error at: ", "unexpected ", "mismatched input ", "unexpected ",
 		"extraneous input ", "unexpected ", "no viable alternative at input ", "unexpected ").Replace(message)
 	m := mistake{id: "expression-syntax", message: "cannot read the expression: " + plainWords(message)}
 	switch {

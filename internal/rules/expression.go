@@ -37,8 +37,9 @@ type part struct {
 // language compiles the expressions of rules that gather facts of the same names and kinds.
 type language struct {
 	env   *cel.Env
-	types *factTypes
+	types types.Provider
 	names []string // variables
+	facts string   // where more names come from, "" where there are no more
 }
 
 // languages keeps one language per combination of gathered facts: making one takes as long as loading many rules.
@@ -72,7 +73,7 @@ func newLanguage(gathered []gathered) (*language, error) {
 		return nil, fmt.Errorf("making the expression language: %w", err)
 	}
 	provider := &factTypes{Provider: base.CELTypeProvider(), structs: map[string]*factType{}}
-	l := &language{types: provider, names: []string{alertName, targetName}}
+	l := &language{types: provider, names: []string{alertName, targetName}, facts: "; facts are named under gather"}
 	for _, g := range gathered {
 		l.names = append(l.names, g.name)
 	}

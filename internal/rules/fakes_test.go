@@ -124,6 +124,7 @@ type fakeConnection struct {
 	Timeout  time.Duration  `yaml:"timeout"`
 }
 
+func (*fakeConnection) Check() error                            { return nil }
 func (*fakeConnection) Open(context.Context) (io.Closer, error) { return io.NopCloser(nil), nil }
 
 type fakeSource struct {

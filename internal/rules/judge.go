@@ -136,9 +136,11 @@ func showValue(v ref.Val) string {
 }
 
 func showNative(v any) string {
-	switch v.(type) {
-	case bool, int64, uint64, float64:
+	switch v := v.(type) {
+	case bool, int64, uint64:
 		return fmt.Sprint(v)
+	case float64:
+		return strconv.FormatFloat(v, 'g', 6, 64)
 	}
 	text, err := json.Marshal(v)
 	if err != nil {

@@ -3,7 +3,9 @@ package rules
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"reflect"
 	"slices"
@@ -50,8 +52,9 @@ type builder struct {
 	speed     float64
 	defaults  defaultsText
 	languages languages
-	lines     map[string]int // of rules by name
-	missed    map[string]bool
+	lines     map[string]int    // of rules by name
+	kinds     map[string]string // of connections by name, "" for a kind that is not known
+	missed    map[string]bool   // connections by name and kind that were reported
 }
 
 func newBuilder(name string, text []byte, o Options) *builder {
@@ -68,7 +71,7 @@ func newBuilder(name string, text []byte, o Options) *builder {
 			Sources: map[string]sources.Source{}, SourceKinds: map[string]string{},
 			Connections: map[string]connect.Config{}, Targets: map[string]executors.Target{}, byName: map[string]*Rule{},
 		},
-		speed: o.Speed, languages: languages{}, lines: map[string]int{}, missed: map[string]bool{},
+		speed: o.Speed, languages: languages{}, lines: map[string]int{}, kinds: map[string]string{}, missed: map[string]bool{},
 	}
 }
 
@@ -78,15 +81,15 @@ func (b *builder) build(top *yaml.Node) {
 	var file fileText
 	d := b.decoder()
 	d.into(top, &file)
-	if d.wrote(&file.Version) && file.Version != 1 {
-		b.at(d.node(&file.Version, top), mistake{id: "bad-value", message: "this program reads version 1 of the rules file"})
+	if file.Version != nil && *file.Version != 1 {
+		b.at(d.node(file.Version, top), mistake{id: "bad-value", message: "this program reads version 1 of the rules file"})
 	}
 	b.entries(file.Connections, b.connection)
 	b.entries(file.Sources, b.source)
 	b.entries(file.Targets, b.target)
 	b.defaults = file.Defaults
 	b.checkGuard(d, file.Defaults.Guard)
-	b.checkTell(d, file.Defaults.Tell)
+	b.checkTell(d, &file.Defaults.Tell)
 	matchers := make([][]matcher, 0, len(file.Rules))
 	for i, n := range file.Rules {
 		r := b.rule(n)
@@ -154,11 +157,15 @@ func (b *builder) connection(key, value *yaml.Node) {
 	where, name, rest := b.kind(key, value)
 	kind, ok := connect.Lookup(name)
 	if !ok {
+		b.kinds[key.Value] = ""
 		b.unknownKind(where, "connection", name, connect.Kinds())
 		return
 	}
+	b.kinds[key.Value] = name
 	config := kind.New()
-	b.fill(rest, config)
+	if b.fill(rest, config) {
+		b.blame(key, rest, config.Check())
+	}
 	b.set.Connections[key.Value] = config
 }
 
@@ -170,12 +177,8 @@ func (b *builder) source(key, value *yaml.Node) {
 		return
 	}
 	source := kind.New(key.Value)
-	before := len(b.list)
-	b.fill(rest, source)
-	if c, ok := source.(sources.Check); ok && len(b.list) == before {
-		if err := c.Check(); err != nil {
-			b.at(rest, mistake{id: "bad-parameters", message: plainWords(err.Error())})
-		}
+	if c, ok := source.(sources.Check); b.fill(rest, source) && ok {
+		b.blame(key, rest, c.Check())
 	}
 	b.set.Sources[key.Value], b.set.SourceKinds[key.Value] = source, name
 	if name != pagerDuty {
@@ -185,13 +188,41 @@ func (b *builder) source(key, value *yaml.Node) {
 	if written := find(rest, "connection"); written != nil {
 		where, connection = written, written.Value
 	}
-	b.needsConnection(where, connection, "a PagerDuty source looks the alerts of an incident up")
+	b.needsConnection(where, connection, pagerDuty, "a PagerDuty source looks the alerts of an incident up")
 }
 
-// fill decodes an entry into its kind's parameters.
-func (b *builder) fill(n *yaml.Node, parameters any) {
+// fill decodes an entry into its kind's parameters. It gives false when something is wrong with them.
+func (b *builder) fill(n *yaml.Node, parameters any) bool {
+	before := b.count
 	d := b.decoder()
 	d.into(n, parameters)
+	return b.count == before
+}
+
+// blame reports what an entry's kind says against its parameters; nil is nothing.
+func (b *builder) blame(key, entry *yaml.Node, err error) {
+	var (
+		several    interface{ Unwrap() []error }
+		expression *sources.ExpressionError
+	)
+	where := entry
+	if absent(entry) {
+		where = key
+	}
+	switch {
+	case err == nil:
+	case errors.As(err, &several):
+		for _, one := range several.Unwrap() {
+			b.blame(key, entry, one)
+		}
+	case errors.As(err, &expression):
+		if written := find(entry, expression.Field); written != nil {
+			where = written
+		}
+		b.issues(where, complainOf(expression))
+	default:
+		b.at(where, mistake{id: "bad-parameters", message: plainWords(err.Error())})
+	}
 }
 
 func (b *builder) unknownKind(n *yaml.Node, what, name string, known []string) {
@@ -205,14 +236,36 @@ const (
 	slack       = "slack"
 )
 
-// needsConnection reports, once per connection, that something in use has none.
-func (b *builder) needsConnection(n *yaml.Node, name, why string) {
-	if _, ok := b.set.Connections[name]; ok || b.missed[name] {
+// needsConnection reports that something in use has no connection, or one of another kind: wherever the connection's name is written,
+// and once where it is meant without being written.
+func (b *builder) needsConnection(n *yaml.Node, name, kind, why string) {
+	is, declared := b.kinds[name]
+	key, written := name+" "+kind, n.Kind == yaml.ScalarNode && n.Value == name
+	switch {
+	case declared && (is == kind || is == ""), b.missed[key] && !written:
 		return
+	case declared:
+		b.at(n, mistake{id: "wrong-connection", message: fmt.Sprintf("connection %s is a %s connection, not %s; %s", show(name), is, kind, why),
+			hint: b.connectionsOf(kind)})
+	default:
+		b.at(n, mistake{id: "missing-connection", message: fmt.Sprintf("the file declares no connection %s; %s", show(name), why),
+			hint: fmt.Sprintf("declare %s under connections", show(name))})
 	}
-	b.missed[name] = true
-	b.at(n, mistake{id: "missing-connection", message: fmt.Sprintf("the file declares no connection %s; %s", show(name), why),
-		hint: fmt.Sprintf("declare %s under connections", show(name))})
+	b.missed[key] = true
+}
+
+// connectionsOf is the hint that lists the connections of a kind.
+func (b *builder) connectionsOf(kind string) string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(b.kinds)) {
+		if b.kinds[name] == kind {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return fmt.Sprintf("declare a connection of kind %s under connections", kind)
+	}
+	return allowedHint(names)
 }
 
 func (b *builder) target(key, value *yaml.Node) {
@@ -285,7 +338,11 @@ func (b *builder) checkURL(d *decoder, text *string) {
 	if *text == "" {
 		return
 	}
-	if u, err := url.Parse(*text); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
+	u, err := url.Parse(*text)
+	switch {
+	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil:
 		b.at(d.node(text, nil), mistake{id: "bad-value", message: "must be an address such as https://api.example.com/health"})
+	case connect.CheckHost(u) != nil:
+		b.at(d.node(text, nil), mistake{id: "bad-value", message: "this is a link-local or metadata address, which is never asked"})
 	}
 }

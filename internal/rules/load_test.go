@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"errors"
 	"os"
 	"testing"
 	"time"
@@ -97,5 +98,32 @@ func TestLoadSections(t *testing.T) {
 	}
 	if backend.Health != "https://backend.example.com/health" || backend.Migrations != "marked" || backend.Name != "backend" {
 		t.Errorf("target is %+v", backend)
+	}
+}
+
+// A breaker whose probe comes after 0s has none: only a release closes it, whatever the defaults say.
+func TestProbeAfterNever(t *testing.T) {
+	t.Parallel()
+	text := "version: 1\ntargets: {a: {}}\ndefaults: {guard: {probe_after: 2h}}\nrules:\n" +
+		"- {name: never, match: [a=b], target: a, guard: {probe_after: 0s}}\n- {name: default, match: [a=b], target: a}\n"
+	set, err := Load("r", []byte(text), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []time.Duration{set.Rules[0].Breaker.ProbeAfter, set.Rules[1].Breaker.ProbeAfter}
+	if diff := cmp.Diff([]time.Duration{0, 2 * time.Hour}, got); diff != "" {
+		t.Errorf("probe_after (-want +got):\n%s", diff)
+	}
+}
+
+// A connection under the name that kinds look for is of another kind: said once, however many kinds need it.
+func TestConnectionOfAnotherKind(t *testing.T) {
+	t.Parallel()
+	text := "version: 1\nconnections: {google_cloud: {kind: slack, token_file: t}}\ntargets: {a: {cloud_run: {service: s}}}\nrules:\n" +
+		"- {name: r, match: [a=b], target: a, gather: {d: {cloud_run.revisions: {}}}, do: [{cloud_run.scale: {}}]}\n"
+	_, err := Load("r", []byte(text), Options{})
+	var ds Diagnostics
+	if !errors.As(err, &ds) || len(ds) != 1 || ds[0].Message != "connection google_cloud is a slack connection, not google_cloud; cloud_run.revisions needs it" {
+		t.Errorf("error is %v, want one about the connection's kind", err)
 	}
 }

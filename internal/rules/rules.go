@@ -55,9 +55,9 @@ type Rule struct {
 	Mode        Mode
 	Index       int // place among the file's rules, from 0
 	Limits      guard.Limits
-	Breaker     breaker.Policy
-	MaxAge      time.Duration // events older than this are stale before the first act
-	Verify      *Verify       // nil: the rule cannot end in `fixed`
+	Breaker     breaker.Policy // probe_after: 0s is one that only a release closes
+	MaxAge      time.Duration  // events older than this are stale before the first act
+	Verify      *Verify        // nil: the rule cannot end in `fixed`
 	Tell        Tell
 	Escalate    Escalate
 	Afterwards  []Afterward
@@ -82,7 +82,8 @@ type Verify struct {
 	Hold, Within, Every, Settle time.Duration
 }
 
-// Tell says where outcomes are written. A nil part is not told.
+// Tell says where outcomes are written. A nil part is not told: the file switches it off with null, or says nothing of Slack, or declares
+// no PagerDuty account.
 type Tell struct {
 	PagerDuty *TellPagerDuty
 	Slack     *TellSlack

@@ -10,7 +10,7 @@ import (
 
 // fileText is the rules file as it is written; sections whose keys are names are kept as nodes.
 type fileText struct {
-	Version     int          `yaml:"version" rules:"required"`
+	Version     *int         `yaml:"version" rules:"required"`
 	Sources     *yaml.Node   `yaml:"sources"`
 	Connections *yaml.Node   `yaml:"connections"`
 	Targets     *yaml.Node   `yaml:"targets"`
@@ -51,7 +51,7 @@ type fromText struct {
 type verifyText struct {
 	If     string         `yaml:"if" rules:"required"`
 	Hold   time.Duration  `yaml:"hold"`
-	Within time.Duration  `yaml:"within" rules:"required"`
+	Within *time.Duration `yaml:"within" rules:"required"`
 	Every  *time.Duration `yaml:"every"`
 	Settle time.Duration  `yaml:"settle"`
 }
@@ -66,24 +66,7 @@ type guardText struct {
 	Cooldown      *time.Duration `yaml:"cooldown"`
 	MaxAge        *time.Duration `yaml:"max_age"`
 	Failures      *int           `yaml:"failures"`
-	ProbeAfter    *time.Duration `yaml:"probe_after"`
-}
-
-type tellText struct {
-	PagerDuty *tellPagerDutyText `yaml:"pagerduty"`
-	Slack     *tellSlackText     `yaml:"slack"`
-}
-
-type tellPagerDutyText struct {
-	Connection   string     `yaml:"connection"`
-	ResolveWhen  Resolution `yaml:"resolve_when"`
-	OpenIncident bool       `yaml:"open_incident"`
-}
-
-type tellSlackText struct {
-	Connection string        `yaml:"connection"`
-	Channel    string        `yaml:"channel"`
-	Every      time.Duration `yaml:"every"`
+	ProbeAfter    *time.Duration `yaml:"probe_after"` // 0s: never, only a release closes the breaker
 }
 
 type escalateText struct {

@@ -147,6 +147,24 @@ func factValue(a executors.Answer) (fields map[string]any, unknown []string, ok 
 	return fields, unknown, true
 }
 
+// Known gives the fact's known fields by their names in expressions, for the timeline. Durations are texts; whole bodies (maps) are left
+// out: they may hold what nobody asked for.
+func (f Fact) Known() map[string]any {
+	fields, _, ok := factValue(f.Answer)
+	if f.Err != nil || !ok {
+		return nil
+	}
+	for name, value := range fields {
+		switch value := value.(type) {
+		case time.Duration:
+			fields[name] = value.String()
+		case map[string]any:
+			delete(fields, name)
+		}
+	}
+	return fields
+}
+
 func structValue(v reflect.Value) map[string]any {
 	fields := map[string]any{}
 	for _, f := range reflect.VisibleFields(v.Type()) {

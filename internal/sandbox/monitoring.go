@@ -80,7 +80,8 @@ func newQuery(req *monitoringpb.ListTimeSeriesRequest) (*query, error) {
 	for _, f := range agg.GetGroupByFields() {
 		q.groupBy = append(q.groupBy, singular(f))
 	}
-	return q, q.judge(req)
+	err = q.judge(req)
+	return q, err
 }
 
 func (q *query) judge(req *monitoringpb.ListTimeSeriesRequest) error {
@@ -117,7 +118,7 @@ func (q *query) judgeKind() error {
 	case instanceCount:
 		aligners = []monitoringpb.Aggregation_Aligner{monitoringpb.Aggregation_ALIGN_MEAN, monitoringpb.Aggregation_ALIGN_MAX, monitoringpb.Aggregation_ALIGN_MIN}
 	case requestLatencies:
-		aligners = append(percentiles, monitoringpb.Aggregation_ALIGN_DELTA)
+		aligners = append(slices.Clone(percentiles), monitoringpb.Aggregation_ALIGN_DELTA)
 		if q.aligner == monitoringpb.Aggregation_ALIGN_DELTA {
 			reducers = []monitoringpb.Aggregation_Reducer{
 				monitoringpb.Aggregation_REDUCE_NONE, monitoringpb.Aggregation_REDUCE_SUM, monitoringpb.Aggregation_REDUCE_PERCENTILE_50,

@@ -24,9 +24,9 @@ import (
 // Credentials the sandbox's servers accept. They guard nothing: they exist so
 // that a client which forgets to authenticate is noticed.
 const (
-	PagerDutyToken      = "sandbox-pagerduty-token"
+	PagerDutyToken      = "sandbox-pagerduty-token" //nolint:gosec // guards nothing
 	PagerDutyRoutingKey = "5a9db0c5e1f24e6d8a0b7c3f19e2d486"
-	SlackToken          = "xoxb-sandbox"
+	SlackToken          = "xoxb-sandbox" //nolint:gosec // guards nothing
 )
 
 // Addresses are optional fixed listen addresses on 127.0.0.1; an empty one

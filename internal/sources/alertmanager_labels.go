@@ -11,8 +11,10 @@ import (
 // `resolved` by default: a list of alerts (seen in 0.34) or, in older versions (seen in 0.25), the text of the template
 // "pagerduty.default.instances". count is the detail `num_firing` or `num_resolved`, nil when it is not known.
 //
-// The text does not escape values, so that one with line breaks could pretend to be another alert or label. What betrays it is
-// refused: a number of alerts other than count, a label given twice, labels out of the template's order, a heading out of place.
+// The text does not escape values, so that one with line breaks can pretend to be another alert or label. What betrays it is refused:
+// a number of alerts other than count, a label given twice, labels out of the template's order, a heading out of place. What does not
+// is taken for real: whoever decides over a label's value can thereby add a label whose name sorts between that one and the next.
+// The list, and Alertmanager's own webhook, have no such weakness.
 func alertmanagerLabels(list, count any) ([]map[string]string, error) {
 	sets, err := readAlertmanagerAlerts(list)
 	if err != nil {

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"time"
 	"unicode/utf8"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
@@ -47,22 +47,25 @@ const (
 
 // mappedAlert and mappedIncident are the variables `alert` and `incident` of the labels expression.
 type mappedAlert struct {
-	ID        string    `cel:"id"`
-	AlertKey  string    `cel:"alert_key"`
-	Severity  string    `cel:"severity"`
-	Summary   string    `cel:"summary"`
-	Status    string    `cel:"status"`
-	CreatedAt time.Time `cel:"created_at"`
+	ID, AlertKey, Severity, Summary, Status string
+	CreatedAt                               time.Time
+}
+
+func (a mappedAlert) fields() map[string]any {
+	return map[string]any{
+		"id": a.ID, "alert_key": a.AlertKey, "severity": a.Severity, "summary": a.Summary, "status": a.Status, "created_at": a.CreatedAt,
+	}
 }
 
 type mappedIncident struct {
-	ID        string `cel:"id"`
-	Number    string `cel:"number"`
-	Title     string `cel:"title"`
-	ServiceID string `cel:"service_id"`
-	Service   string `cel:"service"`
-	Urgency   string `cel:"urgency"`
-	Priority  string `cel:"priority"`
+	ID, Number, Title, ServiceID, Service, Urgency, Priority string
+}
+
+func (i mappedIncident) fields() map[string]any {
+	return map[string]any{
+		"id": i.ID, "number": i.Number, "title": i.Title, "service_id": i.ServiceID, "service": i.Service, "urgency": i.Urgency,
+		"priority": i.Priority,
+	}
 }
 
 // mappingInput is what the labels of one PagerDuty alert are made of.
@@ -75,35 +78,52 @@ type mappingInput struct {
 // labelMapping is a compiled labels expression. Safe for concurrent use.
 type labelMapping struct{ program cel.Program }
 
+// compileMapping compiles a labels expression. What is wrong with the expression itself is an *ExpressionError.
 func compileMapping(expression string) (*labelMapping, error) {
 	env, err := mappingEnv()
 	if err != nil {
 		return nil, fmt.Errorf("preparing the expression language: %w", err)
 	}
-	ast, issues := env.Compile(expression)
-	if issues.Err() != nil {
-		return nil, issues.Err()
+	wrong := &ExpressionError{Field: "labels", Text: expression, Names: []string{"alert", "incident", "details"}, Env: env}
+	parsed, issues := env.Parse(expression)
+	if wrong.Issues = issues; issues.Err() != nil {
+		return nil, wrong
 	}
-	if !givesLabels(ast.OutputType()) {
-		return nil, fmt.Errorf("the expression gives %s, not map(string, string) or a list of such maps", ast.OutputType())
+	wrong.Parsed = parsed
+	checked, issues := env.Check(parsed)
+	if wrong.Issues = issues; issues.Err() != nil {
+		return nil, wrong
 	}
-	program, err := env.Program(ast, cel.CostLimit(mappingCost), cel.InterruptCheckFrequency(mappingInterrupt))
+	if !givesLabels(checked.OutputType()) {
+		result := common.NewErrors(common.NewTextSource(expression))
+		result.ReportError(common.NewLocation(1, 0), "the expression gives %s, not map(string, string) or a list of such maps", checked.OutputType())
+		wrong.Issues = cel.NewIssues(result)
+		return nil, wrong
+	}
+	program, err := env.Program(checked, cel.CostLimit(mappingCost), cel.InterruptCheckFrequency(mappingInterrupt))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("preparing the expression: %w", err)
 	}
 	return &labelMapping{program}, nil
 }
 
 func mappingEnv() (*cel.Env, error) {
-	alertType, incidentType := reflect.TypeFor[mappedAlert](), reflect.TypeFor[mappedIncident]()
-	return cel.NewEnv(
+	base, err := cel.NewEnv(
 		cel.OptionalTypes(),
 		ext.Strings(),
-		ext.NativeTypes(types.ParseStructTags(true), alertType, incidentType),
-		cel.Variable("alert", cel.ObjectType(alertType.String())),
-		cel.Variable("incident", cel.ObjectType(incidentType.String())),
 		cel.Variable("details", cel.MapType(cel.StringType, cel.DynType)),
 		alertmanagerLabelsFunction(),
+	)
+	if err != nil {
+		return nil, err
+	}
+	known := records{Provider: base.CELTypeProvider(), fields: map[string]map[string]any{
+		alertRecord: mappedAlert{}.fields(), incidentRecord: mappedIncident{}.fields(),
+	}}
+	return base.Extend(
+		cel.CustomTypeProvider(known),
+		cel.Variable("alert", cel.ObjectType(alertRecord)),
+		cel.Variable("incident", cel.ObjectType(incidentRecord)),
 	)
 }
 
@@ -144,7 +164,9 @@ func textOrDyn(t *cel.Type) bool { return t.Kind() == types.StringKind || t.Kind
 
 // labels evaluates the expression: one label set for each alert that the PagerDuty alert stands for.
 func (m *labelMapping) labels(ctx context.Context, in mappingInput) ([]map[string]string, error) {
-	out, _, err := m.program.ContextEval(ctx, map[string]any{"alert": in.alert, "details": in.details, "incident": in.incident})
+	out, _, err := m.program.ContextEval(ctx, map[string]any{
+		"alert": in.alert.fields(), "details": in.details, "incident": in.incident.fields(),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("evaluating the labels expression: %w", err)
 	}

@@ -2,6 +2,7 @@ package sources
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -24,21 +25,22 @@ func mappingSample(t *testing.T) mappingInput {
 func TestLabelsExpression(t *testing.T) {
 	t.Parallel()
 	for expression, want := range map[string][]map[string]string{
-		`{"alertname": alert.summary, "severity": alert.severity}`:                        {{"alertname": "api is down", "severity": "critical"}},
-		`{"service": details.service, "env": details.tags.env}`:                           {{"service": "api", "env": "prod"}},
-		`{"n": string(int(details.count))}`:                                               {{"n": "3"}},
-		`{"i": incident.id + incident.number + incident.service_id}`:                      {{"i": "Q142PS"}},
-		`{"i": incident.title + incident.service + incident.urgency + incident.priority}`: {{"i": "downbackendhighP1"}},
-		`{"a": alert.id + alert.alert_key + alert.status}`:                                {{"a": "PA1ktriggered"}},
-		`{"y": string(alert.created_at.getFullYear())}`:                                   {{"y": "2026"}},
-		`{"a": "x", "gone": details[?"nothing"].orValue("")}`:                             {{"a": "x"}},
-		`alertmanager_labels(details.firing)`:                                             {{"alertname": "A"}, {"alertname": "B"}},
-		`alertmanager_labels(details.firing, details.num_firing)`:                         {{"alertname": "A"}, {"alertname": "B"}},
-		`alertmanager_labels(details.alerts, 1)`:                                          {{"alertname": "C"}},
-		`details.list.map(x, {"item": x})`:                                                {{"item": "a"}, {"item": "b"}},
-		`has(details.tags) ? dyn({"a": "1"}) : dyn([{"a": "2"}])`:                         {{"a": "1"}},
-		`{"low": alert.summary.upperAscii()}`:                                             {{"low": "API IS DOWN"}},
-		`details.tags`:                                                                    {{"env": "prod"}},
+		`{"alertname": alert.summary, "severity": alert.severity}`:                                                {{"alertname": "api is down", "severity": "critical"}},
+		`{"service": details.service, "env": details.tags.env}`:                                                   {{"service": "api", "env": "prod"}},
+		`{"n": string(int(details.count))}`:                                                                       {{"n": "3"}},
+		`{"i": incident.id + incident.number + incident.service_id}`:                                              {{"i": "Q142PS"}},
+		`{"i": incident.title + incident.service + incident.urgency + incident.priority}`:                         {{"i": "downbackendhighP1"}},
+		`{"a": alert.id + alert.alert_key + alert.status}`:                                                        {{"a": "PA1ktriggered"}},
+		`{"y": string(alert.created_at.getFullYear())}`:                                                           {{"y": "2026"}},
+		`{"a": "x", "gone": details[?"nothing"].orValue("")}`:                                                     {{"a": "x"}},
+		`has(alert.id) && alert.created_at > timestamp("2020-01-01T00:00:00Z") ? {"a": alert.id} : {"a": "none"}`: {{"a": "PA1"}},
+		`alertmanager_labels(details.firing)`:                                                                     {{"alertname": "A"}, {"alertname": "B"}},
+		`alertmanager_labels(details.firing, details.num_firing)`:                                                 {{"alertname": "A"}, {"alertname": "B"}},
+		`alertmanager_labels(details.alerts, 1)`:                                                                  {{"alertname": "C"}},
+		`details.list.map(x, {"item": x})`:                                                                        {{"item": "a"}, {"item": "b"}},
+		`has(details.tags) ? dyn({"a": "1"}) : dyn([{"a": "2"}])`:                                                 {{"a": "1"}},
+		`{"low": alert.summary.upperAscii()}`:                                                                     {{"low": "API IS DOWN"}},
+		`details.tags`:                                                                                            {{"env": "prod"}},
 	} {
 		t.Run(expression, func(t *testing.T) {
 			t.Parallel()
@@ -67,7 +69,7 @@ func TestLabelsExpressionRefusedAtLoad(t *testing.T) {
 		`{1: "a"}`:              "gives map(int, string)",
 		`[["a"]]`:               "gives list(list(string))",
 		`[[{"a": "b"}]]`:        "gives list(list(map(string, string)))",
-		`alert`:                 "gives sources.mappedAlert",
+		`alert`:                 "gives the alert",
 		`alertmanager_labels()`: "no matching overload",
 	} {
 		t.Run(expression, func(t *testing.T) {
@@ -75,6 +77,21 @@ func TestLabelsExpressionRefusedAtLoad(t *testing.T) {
 			_, err := compileMapping(expression)
 			wantError(t, err, want)
 		})
+	}
+}
+
+// Whoever shows the mistakes gets each by itself, and none of Go's names.
+func TestLabelsExpressionError(t *testing.T) {
+	t.Parallel()
+	p := pagerDuty(t, testKey)
+	p.Labels = "{\"a\": alert.sumary,\n \"b\": string(incident == 1)}"
+	var wrong *ExpressionError
+	if err := p.Check(); !errors.As(err, &wrong) || wrong.Field != "labels" || len(wrong.Issues.Errors()) != 2 || wrong.Parsed == nil {
+		t.Fatalf("Check gives %v, want both mistakes", err)
+	}
+	want := "labels: 1:12: undefined field 'sumary'; 2:23: found no matching overload for '_==_' applied to '(the incident, int)'"
+	if diff := cmp.Diff(want, wrong.Error()); diff != "" {
+		t.Errorf("error (-want +got):\n%s", diff)
 	}
 }
 

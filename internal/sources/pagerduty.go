@@ -52,28 +52,25 @@ func newPagerDuty(name string) Source {
 	return p
 }
 
-// Validate refuses a source without a secret, unreadable or short secrets, and a labels expression that does not compile.
+// Validate refuses what Check refuses, and unreadable or short secrets.
 func (p *PagerDuty) Validate() error {
+	return errors.Join(p.Check(), validateSecrets("signing_secret", p.SigningSecret, minKeyBytes))
+}
+
+// Check implements sources.Check: a place of a secret and a connection are named, and the labels expression compiles.
+func (p *PagerDuty) Check() error {
 	var wrong []error
 	if len(p.SigningSecret) == 0 {
 		wrong = append(wrong, errors.New("signing_secret is needed: without it anybody could send alerts"))
 	}
-	wrong = append(wrong, validateSecrets("signing_secret", p.SigningSecret, minKeyBytes))
 	if p.Connection == "" {
 		wrong = append(wrong, errors.New("connection must name a connection"))
 	}
-	return errors.Join(append(wrong, p.Check())...)
-}
-
-// Check implements sources.Check: the labels expression has to compile.
-func (p *PagerDuty) Check() error {
-	if p.Labels == "" {
-		return nil
+	if p.Labels != "" {
+		_, err := p.mapping()
+		wrong = append(wrong, err)
 	}
-	if _, err := p.mapping(); err != nil {
-		return fmt.Errorf("labels: %w", err)
-	}
-	return nil
+	return errors.Join(wrong...)
 }
 
 // maxSignatures bounds the signatures of one delivery: PagerDuty sends one for each active secret of the subscription.

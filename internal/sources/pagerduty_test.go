@@ -262,6 +262,20 @@ func TestPagerDutyValidate(t *testing.T) {
 	}
 }
 
+// Check finds without any secret what does not depend on one.
+func TestPagerDutyCheck(t *testing.T) {
+	t.Parallel()
+	p := pagerDuty(t)
+	wantError(t, p.Check(), "signing_secret is needed")
+	p.SigningSecret = []connect.Secret{{File: "not/there"}}
+	if err := p.Check(); err != nil {
+		t.Errorf("Check reads a secret: %v", err)
+	}
+	p.Connection, p.Labels = "", "alert"
+	wantError(t, p.Check(), "connection must name")
+	wantError(t, p.Check(), "labels: ")
+}
+
 func FuzzPagerDuty(f *testing.F) {
 	for _, name := range captured(f, "pagerduty") {
 		f.Add(readTestdata(f, name))

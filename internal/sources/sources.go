@@ -4,10 +4,14 @@ package sources
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
+
+	"cel.dev/cel-go/cel"
 
 	"github.com/mixillo/remediator/internal/alert"
 	"github.com/mixillo/remediator/internal/connect"
@@ -47,9 +51,28 @@ type Source interface {
 }
 
 // Check is implemented by sources whose parameters can be wrong in themselves, whatever the secrets are. It reads no secret, so that a
-// rules file can be checked where there are none.
+// rules file can be checked where there are none. A wrong expression is an *ExpressionError, which other mistakes may be joined with.
 type Check interface {
 	Check() error
+}
+
+// ExpressionError is what is wrong with a parameter that is an expression, with what it takes to say it at its place in the file.
+type ExpressionError struct {
+	Field  string   // the parameter's key in rules.yaml
+	Text   string   // the expression
+	Names  []string // the variables it may name
+	Env    *cel.Env
+	Parsed *cel.Ast // nil when it cannot be parsed
+	Issues *cel.Issues
+}
+
+// Error names every mistake by line and column of the expression.
+func (e *ExpressionError) Error() string {
+	var mistakes []string
+	for _, issue := range e.Issues.Errors() {
+		mistakes = append(mistakes, fmt.Sprintf("%d:%d: %s", issue.Location.Line(), issue.Location.Column()+1, issue.Message))
+	}
+	return e.Field + ": " + strings.Join(mistakes, "; ")
 }
 
 // LookUp is implemented by sources whose bodies are incomplete. It may be called again after a crash. An error is retried, and

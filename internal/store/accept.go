@@ -9,7 +9,6 @@ import (
 
 	"github.com/riverqueue/river"
 
-	"github.com/mixillo/remediator/internal/failpoint"
 	"github.com/mixillo/remediator/internal/remediation"
 )
 
@@ -112,13 +111,11 @@ func (s *Store) acceptBatch(batch []*waiting) error {
 				return fmt.Errorf("enqueueing: %w", err)
 			}
 		}
-		failpoint.Here("store.accept.before_commit")
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	failpoint.Here("store.accept.after_commit")
 	s.metrics.batch.Observe(float64(len(batch)))
 	for i, w := range batch {
 		w.answer <- answer{accepted: answers[i]}

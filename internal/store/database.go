@@ -81,7 +81,8 @@ func scanJSON[T any](r row) (T, error) {
 	if err := r.Scan(&text); err != nil {
 		return v, err
 	}
-	return v, decode(text, &v)
+	err := decode(text, &v)
+	return v, err
 }
 
 func encode(v any) (string, error) {

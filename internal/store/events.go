@@ -98,10 +98,11 @@ func (s *Store) Postpone(ctx context.Context, id string, until time.Time, why st
 	return nil
 }
 
+const upsertRulingSQL = `INSERT INTO rulings (event, seq, run, rule, target, mode, verdict, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+	ON CONFLICT (event, seq) DO UPDATE SET run = excluded.run, verdict = excluded.verdict, detail = excluded.detail`
+
 func upsertRuling(ctx context.Context, t tx, r remediation.Ruling) error {
-	_, err := t.Exec(ctx, `INSERT INTO rulings (event, seq, run, rule, target, mode, verdict, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-		ON CONFLICT (event, seq) DO UPDATE SET run = excluded.run, verdict = excluded.verdict, detail = excluded.detail`,
-		r.Event, r.Seq, r.Run, r.Rule, r.Target, r.Mode, string(r.Verdict), r.Detail)
+	_, err := t.Exec(ctx, upsertRulingSQL, r.Event, r.Seq, r.Run, r.Rule, r.Target, r.Mode, string(r.Verdict), r.Detail)
 	if err != nil {
 		return fmt.Errorf("storing the ruling of %s on event %s: %w", r.Rule, r.Event, err)
 	}
@@ -109,7 +110,8 @@ func upsertRuling(ctx context.Context, t tx, r remediation.Ruling) error {
 }
 
 func scanRuling(r row) (u remediation.Ruling, err error) {
-	return u, r.Scan(&u.Event, &u.Seq, &u.Run, &u.Rule, &u.Target, &u.Mode, &u.Verdict, &u.Detail)
+	err = r.Scan(&u.Event, &u.Seq, &u.Run, &u.Rule, &u.Target, &u.Mode, &u.Verdict, &u.Detail)
+	return u, err
 }
 
 // EventRulings reads the verdicts on an event, in their order.

@@ -36,8 +36,7 @@ func (s *Store) OnlyQueue(ctx context.Context, w Worker) error {
 func (s *Store) Explain(ctx context.Context) (map[string][]string, error) {
 	plans := map[string][]string{}
 	for name, query := range map[string]string{
-		"related": selectRelated + ` WHERE target = 'a' AND (episode = 'b' OR incident_key = 'c' OR incident_id = 'd')
-			AND origin <> 'follow_up' ORDER BY created_at DESC, id DESC LIMIT 50`,
+		"related":    relatedSQL,
 		"due runs":   dueRuns,
 		"due events": dueEvents,
 		"due lanes":  dueLanes,

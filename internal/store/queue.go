@@ -201,9 +201,20 @@ const (
 	AND (p.seq < o.seq OR p.seq = o.seq AND p.id < o.id)) LIMIT $2`
 )
 
-func scanHint(r row) (h remediation.Hint, err error) { return h, r.Scan(&h.Run, &h.Version) }
-func scanText(r row) (text string, err error)        { return text, r.Scan(&text) }
-func scanLane(r row) (l remediation.Lane, err error) { return l, r.Scan(&l.Run, &l.Channel) }
+func scanHint(r row) (h remediation.Hint, err error) {
+	err = r.Scan(&h.Run, &h.Version)
+	return h, err
+}
+
+func scanText(r row) (text string, err error) {
+	err = r.Scan(&text)
+	return text, err
+}
+
+func scanLane(r row) (l remediation.Lane, err error) {
+	err = r.Scan(&l.Run, &l.Channel)
+	return l, err
+}
 
 // The arguments of River's jobs: the backstop of the same visits.
 type (

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/mixillo/remediator/internal/remediation"
 	"github.com/mixillo/remediator/internal/store"
 )
@@ -109,9 +111,11 @@ func TestSweepVisits(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
 	run := w.born(firing("e"), "api")
+	w.reopen()
 	s := w.subject.(*store.Store)
+	_, err := s.Writer().ExecContext(t.Context(), `DELETE FROM river_job`) // the row alone is left
+	must(t, err)
 	r := &recorder{}
-	w.clock.advance(lease) // nothing has told anybody
 	start(t, s, r)
 	eventually(t, "the sweep visits", func() bool { return r.count("advance "+run.ID+"@0") > 0 })
 }
@@ -133,29 +137,36 @@ func TestQueueIsTheBackstop(t *testing.T) {
 	}
 }
 
-func TestFailedVisitIsMadeAgainAndNotInAHotLoop(t *testing.T) {
+func TestFailedVisitIsMadeAgain(t *testing.T) {
 	t.Parallel()
-	w := sqliteWorld(t)
-	run := w.born(firing("e"), "api")
+	registry := prometheus.NewPedanticRegistry()
+	s := open(t, store.Config{Registerer: registry})
 	r := &recorder{answer: func(string) error { panic("at the worst moment") }}
-	w.clock.advance(time.Hour)
-	start(t, w.subject.(*store.Store), r)
-	call := "advance " + run.ID + "@0"
-	eventually(t, "a second visit", func() bool { return r.count(call) >= 2 })
-	time.Sleep(time.Second)
-	if n := r.count(call); n > 3 {
-		t.Errorf("%d visits in about two seconds", n)
+	start(t, s, r)
+	e := newEvent()
+	e.State = remediation.EventPending
+	_, err := s.Accept(t.Context(), remediation.Acceptance{Event: e})
+	must(t, err)
+	eventually(t, "a second visit", func() bool { return r.count("match "+e.ID) >= 2 })
+	if n := counter(t, registry, "remediator_store_visit_failures_total", "match"); n < 1 {
+		t.Errorf("%.0f failures are counted", n)
 	}
 }
 
 func TestVoidVisitsAreNoErrors(t *testing.T) {
 	t.Parallel()
 	for _, void := range []error{remediation.ErrStaleHint, remediation.ErrFenced} {
-		w, s := storeWorld(t)
+		registry := prometheus.NewPedanticRegistry()
+		s := open(t, store.Config{Registerer: registry})
+		w := &world{t: t, clock: newClock(), subject: s}
 		r := &recorder{answer: func(string) error { return fmt.Errorf("visiting: %w", void) }}
-		start(t, s, r)
+		must(t, s.Start(t.Context(), r))
 		run := w.propose(firing("e"), "api").Runs[0]
 		eventually(t, "the visit", func() bool { return r.count("advance "+run.Run+"@0") == 1 })
+		must(t, s.Stop(t.Context()))
+		if n := counter(t, registry, "remediator_store_visit_failures_total", "advance"); n != 0 {
+			t.Errorf("%v: %.0f failures are counted", void, n)
+		}
 	}
 }
 

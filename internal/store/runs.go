@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/mixillo/remediator/internal/alert"
@@ -49,12 +50,14 @@ func scanRelated(r row) (remediation.Related, error) {
 	return one, err
 }
 
+const relatedSQL = selectRelated + ` WHERE target = $1 AND (episode = $2 OR incident_key = $3 OR incident_id = $4)
+	AND origin <> 'follow_up' ORDER BY created_at DESC, id DESC LIMIT 50`
+
 // relatedRuns are those Admit judges a proposal by. Follow-ups are none of them: a reminder that waits for a day must not swallow the
 // next firing.
 func relatedRuns(ctx context.Context, t tx, run remediation.Run) ([]remediation.Related, error) {
 	a := run.Alert
-	all, err := list(ctx, t, scanRelated, selectRelated+` WHERE target = $1 AND (episode = $2 OR incident_key = $3 OR incident_id = $4)
-		AND origin <> 'follow_up' ORDER BY created_at DESC, id DESC LIMIT 50`, run.Target, a.Episode, orNull(a.IncidentKey), orNull(a.IncidentID))
+	all, err := list(ctx, t, scanRelated, relatedSQL, run.Target, a.Episode, orNull(a.IncidentKey), orNull(a.IncidentID))
 	if err != nil {
 		return nil, fmt.Errorf("reading the runs related to %s: %w", run.ID, err)
 	}
@@ -62,7 +65,7 @@ func relatedRuns(ctx context.Context, t tx, run remediation.Run) ([]remediation.
 }
 
 const endEpisodesSQL = `UPDATE runs SET ended_at = $1 WHERE ended_at = 0 AND (source = $2 AND episode = $3
-	OR incident_id = $4 AND ($6 = '' OR fingerprint = $6)
+	OR incident_id = $4 AND ($6 = '' OR fingerprint = $6) AND starts_at <= $1
 	OR incident_key = $5 AND ($6 = '' OR fingerprint = $6) AND starts_at <= $1)`
 
 // endEpisodes records that a firing ended, on the runs it made. By the key of an incident it ends only what began before: keys recur.
@@ -170,8 +173,21 @@ func claimed(ctx context.Context, t tx, run remediation.Run) (remediation.Claime
 		return c, err
 	}
 	c.Episode = own.Related
+	if c.Incident, err = toldIncident(ctx, t, run); err != nil {
+		return c, err
+	}
 	c.Siblings, err = countSiblings(ctx, t, own)
 	return c, err
+}
+
+// toldIncident is the incident that the run's first message to PagerDuty, or its parent's, was told on.
+func toldIncident(ctx context.Context, t tx, run remediation.Run) (string, error) {
+	ids, err := list(ctx, t, scanText, `SELECT remote_id FROM outbox WHERE channel = 'pagerduty' AND remote_id <> '' AND run IN ($1, $2)
+		ORDER BY run, seq LIMIT 1`, run.ID, orNull(run.Parent))
+	if err != nil {
+		return "", fmt.Errorf("reading the incident of run %s: %w", run.ID, err)
+	}
+	return strings.Join(ids, ""), nil
 }
 
 // placed is a run as others see it, with its target.

@@ -28,6 +28,13 @@ func readSnapshot(ctx context.Context, t tx, q remediation.SnapshotQuery) (guard
 		return snapshot, row, err
 	}
 	snapshot.Breaker = row.Judge(q.Breaker, q.Run, q.Now)
+	if q.MustFire {
+		var ended int64
+		if err := t.QueryRow(ctx, []any{&ended}, `SELECT ended_at FROM runs WHERE id = $1`, q.Run); err != nil {
+			return snapshot, row, fmt.Errorf("reading whether the alert of run %s still fires: %w", q.Run, err)
+		}
+		snapshot.EndedAt = fromMicros(ended)
+	}
 	err = t.QueryRow(ctx, []any{&snapshot.LockedBy}, `SELECT run FROM locks WHERE target = $1`, q.Target)
 	if err != nil && !errors.Is(err, errNoRow) {
 		return snapshot, row, fmt.Errorf("reading the lock of %s: %w", q.Target, err)

@@ -20,25 +20,30 @@ type sqliteDB struct {
 	writer *sql.DB
 	read   *sql.DB
 	lock   *os.File
-	client *river.Client[*sql.Tx] // set once the tables are there
+	// Set once the tables are there.
+	client *river.Client[*sql.Tx]
+	ready  map[string]*sql.Stmt
 }
+
+// frequent are the statements of the intake: compiling them anew for each delivery would cost as much as running them.
+func frequent() []string { return []string{insertEventSQL, insertRunSQL, relatedSQL, upsertRulingSQL} }
 
 const readers = 4
 
 // openSQLite locks and opens the file, creating it readable by its owner only.
-func openSQLite(path string) (*sqliteDB, error) {
+func openSQLite(ctx context.Context, path string) (*sqliteDB, error) {
 	lock, err := lockFile(path + ".lock")
 	if err != nil {
 		return nil, err
 	}
 	db := &sqliteDB{lock: lock}
-	if err := db.openPools(path); err != nil {
+	if err := db.openPools(ctx, path); err != nil {
 		return nil, errors.Join(err, db.close())
 	}
 	return db, nil
 }
 
-func (d *sqliteDB) openPools(path string) error {
+func (d *sqliteDB) openPools(ctx context.Context, path string) error {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("opening the database: %w", err)
@@ -51,7 +56,7 @@ func (d *sqliteDB) openPools(path string) error {
 		return fmt.Errorf("opening the database: %w", err)
 	}
 	d.writer.SetMaxOpenConns(1)
-	if err := d.writer.Ping(); err != nil {
+	if err := d.writer.PingContext(ctx); err != nil {
 		return fmt.Errorf("opening the database %s: %w", path, err)
 	}
 	if d.read, err = sql.Open("sqlite", dataSource(path, "_pragma=busy_timeout(10000)&_pragma=query_only(1)")); err != nil {
@@ -59,6 +64,19 @@ func (d *sqliteDB) openPools(path string) error {
 	}
 	d.read.SetMaxOpenConns(readers)
 	d.read.SetMaxIdleConns(readers)
+	return nil
+}
+
+// makeReady compiles the frequent statements on the connection that writes.
+func (d *sqliteDB) makeReady(ctx context.Context) error {
+	d.ready = map[string]*sql.Stmt{}
+	for _, query := range frequent() {
+		stmt, err := d.writer.PrepareContext(ctx, query) //nolint:sqlclosecheck // closed with the database
+		if err != nil {
+			return fmt.Errorf("compiling a statement: %w", err)
+		}
+		d.ready[query] = stmt
+	}
 	return nil
 }
 
@@ -97,8 +115,8 @@ func (d *sqliteDB) begin(ctx context.Context) (*transaction, error) {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return &transaction{
-		tx:       sqliteTx{started},
-		commit:   func() error { defer conn.Close(); return started.Commit() },
+		tx:       sqliteTx{readyTx{started, d.ready}},
+		commit:   func() error { return errors.Join(started.Commit(), conn.Close()) },
 		rollback: func() { _ = started.Rollback(); _ = conn.Close() },
 		enqueue: func(ctx context.Context, jobs []river.InsertManyParams) error {
 			_, err := d.client.InsertManyFastTx(ctx, started, jobs)
@@ -141,6 +159,26 @@ type sqliteConn interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// readyTx is a transaction that uses the compiled statements where there are some.
+type readyTx struct {
+	*sql.Tx
+	ready map[string]*sql.Stmt
+}
+
+func (t readyTx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if stmt, ok := t.ready[query]; ok {
+		return t.StmtContext(ctx, stmt).ExecContext(ctx, args...) //nolint:sqlclosecheck // closed with the transaction
+	}
+	return t.Tx.ExecContext(ctx, query, args...)
+}
+
+func (t readyTx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if stmt, ok := t.ready[query]; ok {
+		return t.StmtContext(ctx, stmt).QueryContext(ctx, args...) //nolint:sqlclosecheck // closed with the transaction
+	}
+	return t.Tx.QueryContext(ctx, query, args...)
 }
 
 type sqliteTx struct{ conn sqliteConn }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/mixillo/remediator/internal/failpoint"
 	"github.com/mixillo/remediator/internal/remediation"
 )
 
@@ -49,11 +50,12 @@ type Store struct {
 	closed bool
 }
 
-// Store is all three of the heart's stores.
+// Store is all of the heart's stores, and what its gauges read.
 var (
 	_ remediation.Intake = (*Store)(nil)
 	_ remediation.Runs   = (*Store)(nil)
 	_ remediation.Outbox = (*Store)(nil)
+	_ remediation.Ledger = (*Store)(nil)
 )
 
 // Open opens and migrates the database. A second process on the same SQLite file gets an error. What an earlier process left
@@ -70,7 +72,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := s.metrics.register(c.Registerer); err != nil {
 		return nil, err
 	}
-	db, err := openSQLite(path)
+	db, err := openSQLite(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -105,6 +107,9 @@ func newStore(c Config) *Store {
 // prepare brings the tables up to date and takes over what a former process left.
 func (s *Store) prepare(ctx context.Context, db *sqliteDB) error {
 	if err := migrate(ctx, db.writer); err != nil {
+		return err
+	}
+	if err := db.makeReady(ctx); err != nil {
 		return err
 	}
 	client, err := s.newClient(db.writer)
@@ -198,12 +203,14 @@ func (s *Store) write(ctx context.Context, kind writeKind, fn func(ctx context.C
 	if err := fn(context.WithoutCancel(ctx), t); err != nil {
 		return s.judged(err)
 	}
+	failpoint.Here("store." + string(kind) + ".before_commit")
 	if err := t.commit(); err != nil {
 		if s.db.severity(err) != passing {
 			s.breakDown(fmt.Errorf("the end of a commit is unknown: %w", err))
 		}
 		return fmt.Errorf("%w: %w: %w", remediation.ErrUnavailable, errCommit, err)
 	}
+	failpoint.Here("store." + string(kind) + ".after_commit")
 	s.metrics.commits.WithLabelValues(string(kind)).Inc()
 	return nil
 }

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -255,68 +254,28 @@ func TestClosedStoreAcceptsNothing(t *testing.T) {
 	}
 }
 
-// A full disk answers 503 and passes: what was accepted stays, and once there is room all goes on.
-func TestDiskFull(t *testing.T) {
+// A dead process leaves its job running and its leader in office; both would stand in the way of the next one.
+func TestOpenTakesOverTheQueue(t *testing.T) {
 	t.Parallel()
-	dir := smallDisk(t)
-	s := open(t, store.Config{DSN: "sqlite:" + filepath.Join(dir, "db")})
-	filler := filepath.Join(dir, "filler")
-	fill(t, filler)
-	var kept []string
-	var full error
-	for range 1000 {
-		e := newEvent()
-		e.Body = make([]byte, 20_000)
-		if _, full = s.Accept(t.Context(), remediation.Acceptance{Event: e}); full != nil {
-			break
-		}
-		kept = append(kept, e.ID)
-	}
-	if !errors.Is(full, remediation.ErrUnavailable) || s.Err() != nil {
-		t.Fatalf("on the full disk: %v, broken: %v", full, s.Err())
-	}
-	must(t, os.Remove(filler))
-	if _, err := s.Accept(t.Context(), remediation.Acceptance{Event: newEvent()}); err != nil {
-		t.Errorf("once there is room: %v", err)
-	}
-	for _, id := range kept {
-		if _, err := s.Event(t.Context(), id); err != nil {
-			t.Errorf("accepted and lost: %v", err)
-		}
-	}
-}
-
-func smallDisk(t *testing.T) string {
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"); err != nil {
-		if os.Getenv("REQUIRE_ALL") != "" {
-			t.Fatalf("mounting a small disk: %v", err)
-		}
-		t.Skipf("left out: a small disk cannot be mounted here: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, 0); err != nil {
-			t.Errorf("unmounting: %v", err)
-		}
-	})
-	return dir
-}
-
-// fill leaves a little room on the disk.
-func fill(t *testing.T, path string) {
-	f, err := os.Create(path)
+	w := sqliteWorld(t)
+	w.propose(firing("e"), "api")
+	db := w.subject.(*store.Store).Writer()
+	_, err := db.ExecContext(t.Context(), `UPDATE river_job SET state = 'running', attempted_at = CURRENT_TIMESTAMP`)
 	must(t, err)
-	block := make([]byte, 64<<10)
-	for err == nil {
-		_, err = f.Write(block)
-	}
-	if !errors.Is(err, syscall.ENOSPC) {
-		t.Fatal(err)
-	}
-	info, err := f.Stat()
+	_, err = db.ExecContext(t.Context(), `INSERT INTO river_leader (elected_at, expires_at, leader_id) VALUES (CURRENT_TIMESTAMP, '2999-01-01', 'dead')`)
 	must(t, err)
-	must(t, f.Truncate(info.Size()-(256<<10)))
-	must(t, f.Close())
+	w.reopen()
+	db = w.subject.(*store.Store).Writer()
+	for query, want := range map[string]int{
+		`SELECT count(*) FROM river_job WHERE state = 'available'`: 1,
+		`SELECT count(*) FROM river_leader`:                        0,
+	} {
+		var got int
+		must(t, db.QueryRowContext(t.Context(), query).Scan(&got))
+		if got != want {
+			t.Errorf("%s: %d, want %d", query, got, want)
+		}
+	}
 }
 
 func TestStatementsReadNoWholeTable(t *testing.T) {

@@ -11,9 +11,10 @@ import (
 
 func init() {
 	executors.RegisterAction(executors.ActionKind{
-		Name: "cloud_run.unpin",
-		Doc:  "Lets the latest revision of a Cloud Run service serve again after a rollback pinned its traffic.",
-		New:  func() executors.Action { return &unpin{} },
+		Name:    "cloud_run.unpin",
+		Doc:     "Lets the latest revision of a Cloud Run service serve again after a rollback pinned its traffic.",
+		New:     func() executors.Action { return &unpin{} },
+		Settles: executors.DebtPinnedTraffic,
 	})
 }
 

@@ -4,10 +4,12 @@ package web
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -78,6 +80,12 @@ type Fact struct {
 	Error string `cel:"error"`
 }
 
+// attempt is one try, and whether it failed on our side of the network: then it says nothing about the target.
+type attempt struct {
+	Fact
+	ours bool
+}
+
 // IsSick lets a run tell whether things got worse after an act.
 func (f *Fact) IsSick() bool { return f.Sick }
 
@@ -126,6 +134,9 @@ func parse(raw string) (*url.URL, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, errors.New("an address must begin with http:// or https:// and name a host")
 	}
+	if u.User != nil {
+		return nil, errors.New("an address must not hold a user or password: it would be kept with the rules")
+	}
 	return u, nil
 }
 
@@ -135,15 +146,21 @@ func (p *get) Ask(ctx context.Context, env executors.Env) (executors.Answer, err
 	if err != nil {
 		return executors.Answer{}, err
 	}
-	fact, err := p.try(ctx, env, u)
+	tried, err := p.try(ctx, env, u)
 	if err != nil {
 		return executors.Answer{}, fmt.Errorf("asking %s: %w", shown(u), err)
 	}
+	fact := tried.Fact
 	answer := executors.Answer{Fact: &fact, Summary: fact.summary(orDefault(p.Method, http.MethodGet) + " " + shown(u))}
 	if fact.TLSExpiresIn == 0 {
 		answer.Unknown = append(answer.Unknown, "tls_expires_in")
 	}
-	if fact.Sick && !p.controlAnswers(ctx, env) {
+	switch {
+	case !fact.Sick:
+	case tried.ours:
+		answer.Unknown = append(answer.Unknown, "status", "sick", "ok")
+		answer.Summary += "; that is a failure on our side, so nothing is known"
+	case !p.controlAnswers(ctx, env):
 		answer.Unknown = append(answer.Unknown, "status", "sick", "ok")
 		answer.Summary += "; the control address does not answer either, so the failure may be ours"
 	}
@@ -151,15 +168,15 @@ func (p *get) Ask(ctx context.Context, env executors.Env) (executors.Answer, err
 }
 
 // try asks until one answer is not sick. An error means that the asking was called off, not that the address failed.
-func (p *get) try(ctx context.Context, env executors.Env, u *url.URL) (Fact, error) {
+func (p *get) try(ctx context.Context, env executors.Env, u *url.URL) (attempt, error) {
 	client := newClient(u, orDefault(p.Timeout, defaultTimeout))
 	tries := int64(orDefault(p.Tries, defaultTries))
-	var last Fact
+	var last attempt
 	for n := int64(1); ; n++ {
 		failed := last.Failed
 		last = p.once(ctx, env, client, u)
 		if ctx.Err() != nil {
-			return Fact{}, ctx.Err()
+			return attempt{}, ctx.Err()
 		}
 		last.Tries, last.Failed = n, failed
 		if last.Error == "" {
@@ -171,7 +188,7 @@ func (p *get) try(ctx context.Context, env executors.Env, u *url.URL) (Fact, err
 			return last, nil
 		}
 		if err := pause(ctx, orDefault(p.Every, env.Scale(defaultPause))); err != nil {
-			return Fact{}, err
+			return attempt{}, err
 		}
 	}
 }
@@ -203,21 +220,21 @@ func newClient(u *url.URL, timeout time.Duration) *http.Client {
 }
 
 // once makes a single try. Error is set if it failed.
-func (p *get) once(ctx context.Context, env executors.Env, client *http.Client, u *url.URL) Fact {
+func (p *get) once(ctx context.Context, env executors.Env, client *http.Client, u *url.URL) attempt {
 	req, err := http.NewRequestWithContext(ctx, orDefault(p.Method, http.MethodGet), u.String(), nil)
 	if err != nil {
-		return Fact{JSON: map[string]any{}, Error: "the address cannot be asked"}
+		return attempt{Fact: Fact{JSON: map[string]any{}, Error: "the address cannot be asked"}, ours: true}
 	}
 	req.Header.Set("User-Agent", userAgent)
 	began := time.Now()
 	status, body, expires, err := exchange(client, req)
-	fact := Fact{JSON: object(body), Latency: time.Since(began)}
+	fact := attempt{Fact: Fact{JSON: object(body), Latency: time.Since(began)}}
 	fact.LatencyMS = fact.Latency.Milliseconds()
 	if !expires.IsZero() {
 		fact.TLSExpiresIn = expires.Sub(env.Now)
 	}
 	if err != nil {
-		fact.Error = reason(err)
+		fact.Error, fact.ours = reason(err), ours(err)
 		return fact
 	}
 	fact.Status, fact.OK = int64(status), status >= 200 && status < 300
@@ -251,6 +268,19 @@ func object(body []byte) map[string]any {
 		return map[string]any{}
 	}
 	return m
+}
+
+// ours reports failures that say nothing about the target: our transport's refusal, a name that does not resolve, a certificate that we do
+// not trust. A timeout, a refused or broken connection are the target's.
+func ours(err error) bool {
+	var (
+		name      *net.DNSError
+		authority x509.UnknownAuthorityError
+		host      x509.HostnameError
+		invalid   x509.CertificateInvalidError
+	)
+	return errors.Is(err, connect.ErrHostRefused) || errors.As(err, &name) || errors.As(err, &authority) ||
+		errors.As(err, &host) || errors.As(err, &invalid)
 }
 
 // reason is the cause of a failed exchange without the address, which may hold what is not for notes.

@@ -1,0 +1,101 @@
+package rules
+
+import (
+	"cmp"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// tellText is `tell` as it is written. What a rule leaves unsaid comes field by field from the defaults, as with guard. A part that is
+// null (or ~) is switched off; {} switches on what the defaults switch off.
+type tellText struct {
+	PagerDuty *tellPagerDutyText `yaml:"pagerduty"`
+	Slack     *tellSlackText     `yaml:"slack"`
+}
+
+type tellPagerDutyText struct {
+	Connection   string     `yaml:"connection"`
+	ResolveWhen  Resolution `yaml:"resolve_when"`
+	OpenIncident *bool      `yaml:"open_incident"`
+
+	off bool
+}
+
+type tellSlackText struct {
+	Connection string         `yaml:"connection"`
+	Channel    string         `yaml:"channel"`
+	Every      *time.Duration `yaml:"every"`
+
+	off bool
+}
+
+// switchedOff reports whether a part of tell is null. With nothing at all behind its key it may be a slip, which must silence no rule.
+func (b *builder) switchedOff(n *yaml.Node) bool {
+	if !absent(n) {
+		return false
+	}
+	if n.Value == "" {
+		b.at(n, mistake{id: "bad-value", message: "nothing is written here", hint: "write {} to tell as the defaults say, or null to switch it off"})
+	}
+	return true
+}
+
+// checkTell finds the parts that are switched off, and reports connections that are named and are not declared or of another kind.
+func (b *builder) checkTell(d *decoder, t *tellText) {
+	if p := t.PagerDuty; p != nil {
+		if p.off = b.switchedOff(d.node(p, nil)); !p.off {
+			name := firstText(p.Connection, b.commonPagerDuty().Connection, pagerDuty)
+			b.needsConnection(d.node(&p.Connection, d.node(p, nil)), name, pagerDuty, "tell names it")
+		}
+	}
+	if s := t.Slack; s != nil {
+		if s.off = b.switchedOff(d.node(s, nil)); !s.off {
+			name := firstText(s.Connection, b.commonSlack().Connection, slack)
+			b.needsConnection(d.node(&s.Connection, d.node(s, nil)), name, slack, "tell names it")
+		}
+	}
+}
+
+// commonPagerDuty is what the defaults say, empty where they say nothing.
+func (b *builder) commonPagerDuty() *tellPagerDutyText {
+	return cmp.Or(b.defaults.Tell.PagerDuty, &tellPagerDutyText{})
+}
+
+// commonSlack is what the defaults say, empty where they say nothing.
+func (b *builder) commonSlack() *tellSlackText {
+	return cmp.Or(b.defaults.Tell.Slack, &tellSlackText{})
+}
+
+func (b *builder) tell(dr *draft) {
+	b.checkTell(dr.decoder, &dr.text.Tell)
+	dr.Tell = Tell{PagerDuty: b.tellPagerDuty(dr.text.Tell.PagerDuty), Slack: b.tellSlack(dr.text.Tell.Slack)}
+}
+
+// tellPagerDuty merges what a rule says (nil: nothing) with the defaults. Where neither says anything a declared account is told.
+func (b *builder) tellPagerDuty(own *tellPagerDutyText) *TellPagerDuty {
+	said := cmp.Or(own, b.defaults.Tell.PagerDuty)
+	if said == nil && b.kinds[pagerDuty] != pagerDuty || said != nil && said.off {
+		return nil
+	}
+	own, common := cmp.Or(own, &tellPagerDutyText{}), b.commonPagerDuty()
+	return &TellPagerDuty{
+		Connection:   firstText(own.Connection, common.Connection, pagerDuty),
+		ResolveWhen:  firstText(own.ResolveWhen, common.ResolveWhen, ResolveNever),
+		OpenIncident: firstWritten(false, own.OpenIncident, common.OpenIncident),
+	}
+}
+
+// tellSlack merges what a rule says (nil: nothing) with the defaults. Where neither says anything Slack is not told.
+func (b *builder) tellSlack(own *tellSlackText) *TellSlack {
+	said := cmp.Or(own, b.defaults.Tell.Slack)
+	if said == nil || said.off {
+		return nil
+	}
+	own, common := cmp.Or(own, &tellSlackText{}), b.commonSlack()
+	return &TellSlack{
+		Connection: firstText(own.Connection, common.Connection, slack),
+		Channel:    firstText(own.Channel, common.Channel),
+		Every:      firstWritten(0, own.Every, common.Every),
+	}
+}
