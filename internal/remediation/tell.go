@@ -217,12 +217,7 @@ func (v *visit) reportSeen(b *strings.Builder) {
 		return
 	}
 	b.WriteString("\nWhat was seen\n")
-	shown := map[string]bool{}
-	for _, s := range v.run.Seen { // the first look at each probe decided; later ones were samples
-		if shown[s.Probe] {
-			continue
-		}
-		shown[s.Probe] = true
+	for _, s := range v.run.decisive() {
 		text := s.Summary
 		if s.Err != "" {
 			text = "could not be had: " + s.Err
@@ -232,6 +227,24 @@ func (v *visit) reportSeen(b *strings.Builder) {
 	if last := v.run.Seen[len(v.run.Seen)-1]; !v.run.AppliedAt.IsZero() && last.At.After(v.run.AppliedAt) {
 		fmt.Fprintf(b, "- %s %s, after the act: %s\n", clock(last.At), last.Probe, first(last.Summary, last.Err))
 	}
+}
+
+// decisive gives, for each probe, the look by which the run was decided: the last one before its first act.
+func (r Run) decisive() []Seen {
+	var looks []Seen
+	before := len(r.Seen)
+	if r.Acted {
+		before = min(r.Looks, before)
+	}
+	for _, s := range r.Seen[:before] {
+		at := slices.IndexFunc(looks, func(l Seen) bool { return l.Probe == s.Probe })
+		if at < 0 {
+			looks = append(looks, s)
+			continue
+		}
+		looks[at] = s
+	}
+	return looks
 }
 
 func (v *visit) reportDone(b *strings.Builder) {

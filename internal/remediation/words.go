@@ -196,6 +196,7 @@ type Run struct {
 	Head    string `json:"head"`    // hash of the newest journal record
 	Told    int    `json:"told"`    // number of outbox messages
 	Seen    []Seen `json:"seen,omitempty"`
+	Looks   int    `json:"looks,omitempty"` // how many of Seen were before the first act
 }
 
 // Seen is one thing a probe found, kept for notes and the timeline.

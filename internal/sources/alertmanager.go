@@ -53,10 +53,18 @@ func (b BasicAuth) validate() error {
 
 // Validate refuses a source without a proof, and unreadable or short secrets.
 func (a *Alertmanager) Validate() error {
+	if err := a.Check(); err != nil {
+		return err
+	}
+	return errors.Join(validateSecrets("bearer_token", a.BearerToken, minKeyBytes), a.BasicAuth.validate())
+}
+
+// Check implements sources.Check.
+func (a *Alertmanager) Check() error {
 	if len(a.BearerToken) == 0 && a.BasicAuth.isZero() {
 		return errors.New("bearer_token or basic_auth is needed: without one anybody could send alerts")
 	}
-	return errors.Join(validateSecrets("bearer_token", a.BearerToken, minKeyBytes), a.BasicAuth.validate())
+	return nil
 }
 
 // Authenticate judges the Authorization header alone; the body is not signed.
@@ -129,16 +137,31 @@ func (a *Alertmanager) Parse(body []byte, _ time.Time) (Delivery, error) {
 		return Delivery{}, err
 	}
 	d := Delivery{Type: string(group.Status), Alerts: make([]alert.Alert, 0, len(group.Alerts))}
+	var wrong []string
 	for i, one := range group.Alerts {
-		if err := one.check(); err != nil {
-			return Delivery{}, fmt.Errorf("alert %d of the group: %w", i+1, err)
+		if err := one.check(); err != nil { // one that cannot be read must not take the others of its group with it
+			wrong = append(wrong, fmt.Sprintf("alert %d of the group: %s", i+1, err))
+			continue
 		}
 		d.Alerts = append(d.Alerts, a.alert(one, group.GroupKey))
 	}
-	if group.TruncatedAlerts > 0 {
-		d.Warning = fmt.Sprintf("Alertmanager left out %d alerts of the group (max_alerts)", group.TruncatedAlerts)
+	if len(d.Alerts) == 0 {
+		return Delivery{}, errors.New(wrong[0])
 	}
+	d.Warning = group.warning(wrong)
 	return d, nil
+}
+
+// warning tells what of the group is not seen here.
+func (g alertmanagerBody) warning(wrong []string) string {
+	var all []string
+	if g.TruncatedAlerts > 0 {
+		all = append(all, fmt.Sprintf("Alertmanager left out %d alerts of the group (max_alerts)", g.TruncatedAlerts))
+	}
+	if len(wrong) > 0 {
+		all = append(all, fmt.Sprintf("%d of %d alerts cannot be read: %s", len(wrong), len(g.Alerts), wrong[0]))
+	}
+	return strings.Join(all, "; ")
 }
 
 func (g alertmanagerBody) check() error {

@@ -1,0 +1,170 @@
+package remediation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/mixillo/remediator/internal/executors"
+	"github.com/mixillo/remediator/internal/failpoint"
+	"github.com/mixillo/remediator/internal/guard"
+	"github.com/mixillo/remediator/internal/rules"
+)
+
+// plan asks the rung's action what it would do and lets the guards judge it.
+func (v *visit) plan(ctx context.Context) {
+	if v.run.Rung >= len(v.bound.Actions) {
+		v.finish(NotFixed, "every rung was tried")
+		return
+	}
+	a := v.bound.Actions[v.run.Rung]
+	v.prepare(ctx, a.Kind, a.Action)
+}
+
+// prepare asks the shared guards before anything is planned, so that a refusal costs no call; they are asked again with the intent.
+func (v *visit) prepare(ctx context.Context, kind string, action executors.Action) {
+	intent := v.intent()
+	if refusal := v.preview(ctx, intent); refusal != nil {
+		v.refuse(refusal)
+		return
+	}
+	change, err := v.planned(ctx, kind, action)
+	if refusal := asRefusal(err); refusal != nil {
+		v.refuse(refusal)
+		return
+	}
+	if err != nil {
+		v.lackFacts(lacking(err), "planning "+kind+": "+err.Error())
+		return
+	}
+	v.journal(EntryPlanned, change.Summary)
+	if v.run.Mode == string(rules.Approve) {
+		v.refuse(guard.Refuse(guard.NeedsApproval, "the plan is: %s", change.Summary))
+		return
+	}
+	v.intend(change, intent)
+}
+
+func (v *visit) planned(ctx context.Context, kind string, action executors.Action) (executors.Change, error) {
+	if err := v.keep(ctx); err != nil {
+		return executors.Change{}, err
+	}
+	bounded, cancel := v.bounded(ctx, 0)
+	defer cancel()
+	defer v.catchUp()
+	var change executors.Change
+	failpoint.Here("plan.before")
+	defer failpoint.Here("plan.after")
+	err := v.e.Systems.Do(executors.System(kind), v.wayBack(), func() (err error) {
+		change, err = action.Plan(bounded, v.env())
+		return err
+	})
+	return change, err
+}
+
+// wayBack tells acts that take something back: no breaker, budget or pause stands in their way.
+func (v *visit) wayBack() bool { return v.run.Undoing || v.run.Origin == ByHand }
+
+// intent is what the act in question asks of the shared guards. The same rung tried again is neither debited nor counted again.
+func (v *visit) intent() *Intent {
+	intent := &Intent{Query: v.query(), Exempt: v.wayBack()}
+	if v.run.Attempt == 0 {
+		intent.Act, intent.Limits = guardAct(v), v.limits()
+	}
+	return intent
+}
+
+// intend records the act that is about to be made: lock, debit and shared guards go with it in one transaction.
+func (v *visit) intend(change executors.Change, intent *Intent) {
+	if !v.wayBack() && !v.run.Acted && v.run.RulesHash != v.e.Rules.Current().Hash {
+		v.journal(EntryRefused, "the rules were reloaded meanwhile; the run is judged again")
+		v.run.State, v.run.Phase = Running, PhaseDecide
+		v.out.Rulings = nil
+		return
+	}
+	v.begin(change, intent)
+	v.journal(EntryIntent, change.Summary)
+	if !v.run.Acted {
+		v.run.Acted, v.run.DecidedAt, v.run.Looks = true, v.out.Now, len(v.run.Seen)
+	}
+	v.acknowledge(change)
+}
+
+// begin makes the step of an act the one in progress.
+func (v *visit) begin(change executors.Change, intent *Intent) {
+	v.run.Attempt++
+	v.run.Step = len(v.steps)
+	step := Step{
+		Run: v.run.ID, Seq: v.run.Step, Kind: change.Kind, State: StepIntent, Undo: v.run.Undoing, Change: change, StartedAt: v.out.Now,
+		Operation: fmt.Sprintf("%s-%d-%d", v.run.ID, v.run.Step, v.run.Attempt),
+	}
+	v.steps = append(v.steps, step)
+	v.out.Steps = append(v.out.Steps, step)
+	v.out.Intent = intent
+	intent.Query.Now = v.out.Now
+	v.run.State, v.run.Phase, v.run.Tries = Running, PhaseApply, 0
+	v.run.Until = v.out.Now.Add(v.e.scale(observeWithin))
+	v.fresh = true
+}
+
+func (v *visit) query() SnapshotQuery {
+	q := SnapshotQuery{Now: v.out.Now, Run: v.run.ID, Rule: v.run.Rule, Target: v.run.Target, First: !v.run.Acted && v.run.Origin == ByAlert,
+		MustFire: v.run.Origin == ByAlert && !v.run.Undoing}
+	if v.rule != nil {
+		q.Breaker = v.rule.Breaker
+	}
+	return q
+}
+
+// limits of the run: follow-ups skip the cooldown, and still count.
+func (v *visit) limits() guard.Limits {
+	if v.rule == nil {
+		return guard.Limits{}
+	}
+	return v.rule.Limits
+}
+
+// preview asks the shared guards on a snapshot, so that a refusal costs no transaction. An unreadable snapshot refuses.
+func (v *visit) preview(ctx context.Context, intent *Intent) *guard.Refusal {
+	if intent.Exempt {
+		return nil
+	}
+	snapshot, err := v.e.Runs.Snapshot(ctx, intent.Query)
+	if err != nil {
+		return guard.Refuse(guard.GuardFailed, "the shared guards could not be read: %s", err)
+	}
+	return guard.Shared(intent.Limits, snapshot)
+}
+
+// wouldDo plans a rule in observe mode and says what it would do.
+func (v *visit) wouldDo(ctx context.Context) string {
+	if len(v.bound.Actions) == 0 {
+		return "it would only call a human"
+	}
+	v.gatherRest(ctx)
+	a := v.bound.Actions[0]
+	change, err := v.planned(ctx, a.Kind, a.Action)
+	if err != nil {
+		return "it would not act: " + err.Error()
+	}
+	return "it would " + change.Summary
+}
+
+func asRefusal(err error) *guard.Refusal {
+	var r *guard.Refusal
+	if errors.As(err, &r) {
+		return r
+	}
+	return nil
+}
+
+func result(err error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case asRefusal(err) != nil:
+		return "refused"
+	default:
+		return "error"
+	}
+}
