@@ -59,6 +59,9 @@ func (r Row) Begin(run string) Row {
 func (r Row) Feed(p Policy, e Effect, now time.Time) Row {
 	switch e {
 	case Helped:
+		if r.Latched {
+			return r
+		}
 		return Row{}
 	case Failed:
 		r.Failures++

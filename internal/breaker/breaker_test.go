@@ -128,7 +128,7 @@ func (l *life) end(t *rapid.T) {
 	switch {
 	case effect == breaker.Helped && l.row != breaker.Row{}:
 		t.Fatalf("it helped, and left %+v", l.row)
-	case effect == breaker.NeedsHuman && !(l.row.Open() && l.row.Latched):
+	case effect == breaker.NeedsHuman && (!l.row.Open() || !l.row.Latched):
 		t.Fatalf("a human is needed, and the row is %+v", l.row)
 	case effect == breaker.Failed && before.Open() && !l.row.Open():
 		t.Fatal("a failure closed it")

@@ -217,7 +217,8 @@ func TestSharedIsTheSumOfItsGuards(t *testing.T) {
 			free = free && !p.Holds(s.Rule, s.Target, s.Now)
 		}
 		for _, a := range s.Acts {
-			free = free && !(s.FirstAct && a.Target == s.Target && a.Run != s.Run && s.Now.Sub(a.At) < l.Cooldown)
+			waits := s.FirstAct && a.Target == s.Target && a.Run != s.Run && s.Now.Sub(a.At) < l.Cooldown
+			free = free && !waits
 		}
 		for _, w := range l.Fleet {
 			free = free && guard.Spent(s.Acts, func(guard.Act) bool { return true }, s.Now, w.Per) < w.Most

@@ -3,6 +3,7 @@ package remediation
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/mixillo/remediator/internal/breaker"
@@ -102,17 +103,18 @@ func (v *visit) throttled(err error) {
 	v.endStep(StepDropped)
 	v.journal(EntryApplied, "the system is too busy for the call, nothing was changed: "+err.Error())
 	switch {
+	case v.run.Undoing:
+		v.undoAgain()
 	case v.run.Attempt >= maxAttempts:
 		v.refuse(guard.Refuse(guard.SystemDown, "%s", err))
-		return
-	case v.run.Undoing:
-		v.run.Phase = PhaseUndo
 	case v.run.Origin == ByFollowUp:
 		v.backToCalm()
 	default:
 		v.run.Phase = PhaseDecide
 	}
-	v.wait(v.e.scale(throttleWait))
+	if v.run.State != Done {
+		v.wait(v.e.scale(throttleWait))
+	}
 }
 
 // rejected ends an act that the system has refused to make.
@@ -207,6 +209,7 @@ func (v *visit) applied(o executors.Observation) {
 	v.run.AppliedAt, v.run.Tries, v.run.HeldFrom, v.run.Sampled = v.out.Now, 0, time.Time{}, ""
 	v.run.SampledAt = time.Time{}
 	switch {
+	case v.run.Undoing && v.nextRung(v.run.Detail+"; it was taken back"):
 	case v.run.Undoing:
 		v.finish(Undone, v.run.Detail)
 	case v.run.Origin != ByAlert:
@@ -269,10 +272,11 @@ func (v *visit) notApplied(o executors.Observation) {
 // undoAgain plans the way back anew: the platform touches versions by itself.
 func (v *visit) undoAgain() {
 	tries := 0
-	for _, s := range v.steps {
-		if s.Undo {
-			tries++
+	for _, s := range slices.Backward(v.steps) {
+		if !s.Undo { // what is taken back: an earlier rung's way back does not count
+			break
 		}
+		tries++
 	}
 	if tries >= maxAttempts {
 		v.finish(NotFixed, v.run.Detail+"; taking the change back had no effect")

@@ -88,8 +88,16 @@ func (v *visit) refuse(r *guard.Refusal) {
 	} else if !v.run.Acted && v.rule != nil {
 		v.ruling(Refused, r.Error())
 	}
+	if v.run.Undoing {
+		v.finish(NotFixed, v.run.Detail+"; taking the change back was refused: "+r.Error())
+		return
+	}
 	if v.touched() && v.run.Origin == ByFollowUp {
 		v.finish(Undone, "taken back in part; the rest was refused: "+r.Error())
+		return
+	}
+	if v.allUndone() {
+		v.finish(Undone, "what was done did not help and was taken back, and the next rung was refused: "+r.Error())
 		return
 	}
 	if v.touched() {
@@ -107,6 +115,21 @@ func (v *visit) resolvedMeanwhile(r *guard.Refusal) {
 	}
 	v.ruleAll(Refused, r.Error())
 	v.finish(ResolvedItself, r.Detail)
+}
+
+// allUndone reports whether every act of the run that took effect was taken back.
+func (v *visit) allUndone() bool {
+	standing, back := 0, 0
+	for _, s := range v.steps {
+		switch {
+		case s.State != StepApplied:
+		case s.Undo:
+			back++
+		default:
+			standing++
+		}
+	}
+	return back > 0 && back >= standing
 }
 
 // touched reports whether any act of the run has had an effect.

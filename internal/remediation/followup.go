@@ -183,7 +183,7 @@ func (v *visit) awaitEnd() {
 
 // Waits of the follow-up that resolves an incident, in real time.
 const (
-	awaitEvery  = time.Minute
+	awaitEvery  = 2 * time.Minute
 	awaitWithin = 24 * time.Hour
 )
 

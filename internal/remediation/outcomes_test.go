@@ -272,10 +272,15 @@ func takeBackCases() map[string]outcomeCase {
 			want: end{Outcome: remediation.NotFixed, Steps: []remediation.StepState{remediation.StepApplied, remediation.StepFailed}, Messages: toldNotFixed},
 		},
 		"taking it back has no effect at first": {
-			rules: []string{rule("cure", ladder)}, applies: 3, detail: "verify did not hold",
+			rules: []string{rule("cure", ladder)}, applies: 3, detail: "was taken back",
 			prepare: func(w *world) { w.scene(api).hooks.apply = lostFrom(2, 2) },
-			want: end{Outcome: remediation.Undone, Messages: toldNotFixed,
+			want: end{Outcome: remediation.Undone, Reason: string(guard.BudgetExhausted), Messages: toldNotFixed,
 				Steps: []remediation.StepState{remediation.StepApplied, remediation.StepDropped, remediation.StepApplied}},
+		},
+		"taken back, then the next rung helps": {
+			rules: []string{rule("cure", ladder, "guard: {target_per_hour: 9, per_hour: 9}")}, applies: 3, detail: "verify held",
+			want: end{Outcome: remediation.Fixed, Messages: toldFixed,
+				Steps: []remediation.StepState{remediation.StepApplied, remediation.StepApplied, remediation.StepApplied}},
 		},
 		"taking it back never has an effect": {
 			rules: []string{rule("cure", ladder)}, applies: 4, detail: "taking the change back had no effect",

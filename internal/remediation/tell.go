@@ -15,7 +15,8 @@ import (
 // maxForeign bounds what is shown of an alert's text, in characters.
 const maxForeign = 200
 
-// teller gives the rule whose `tell` a run goes by: its own, else its first candidate's.
+// teller gives the rule whose `tell` a run goes by: its own, else its first candidate's. Where the rule that acted is gone, any that tells
+// PagerDuty will do: a human has to hear of it.
 func (v *visit) teller() *rules.Rule {
 	if v.rule != nil {
 		return v.rule
@@ -26,6 +27,18 @@ func (v *visit) teller() *rules.Rule {
 		}
 	}
 	return nil
+}
+
+// telling says who is told. A run that has acted and lost its rules still tells its incident, by the connection of the rules now in force:
+// the pager it silenced must not stay silent.
+func (v *visit) telling() rules.Tell {
+	if rule := v.teller(); rule != nil {
+		return rule.Tell
+	}
+	if !v.run.Acted {
+		return rules.Tell{}
+	}
+	return rules.Tell{PagerDuty: &rules.TellPagerDuty{Connection: pagerDutyConnection(v.set)}}
 }
 
 // tell puts a message into the outbox, in the transaction of what it tells of.
@@ -43,10 +56,7 @@ func (v *visit) tell(channel Channel, kind MessageKind, text string) {
 
 // address fills in where a message goes; false when the rules tell nobody there.
 func (v *visit) address(m *Message) bool {
-	var to rules.Tell
-	if rule := v.teller(); rule != nil {
-		to = rule.Tell
-	}
+	to := v.telling()
 	switch m.Channel {
 	case PagerDuty:
 		if to.PagerDuty == nil || m.IncidentID == "" && m.IncidentKey == "" {
@@ -70,8 +80,8 @@ func (v *visit) mayOpen() bool {
 }
 
 func (v *visit) headline() string {
-	name := first(v.run.Alert.Annotations["summary"], v.run.Alert.Labels["alertname"])
-	return fmt.Sprintf("%s: %q", v.run.Target, oneLine(first(name, "alert")))
+	name := first(oneLine(v.run.Alert.Annotations["summary"]), oneLine(v.run.Alert.Labels["alertname"]))
+	return fmt.Sprintf("%s: %q", v.run.Target, first(name, "alert"))
 }
 
 // oneLine makes text from outside harmless beside our own words: no line of its own, no control characters, not too long.

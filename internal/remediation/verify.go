@@ -120,14 +120,22 @@ func (v *visit) rungFailed(outcome Outcome, detail string) {
 	if v.takeBack(outcome, detail) {
 		return
 	}
-	if outcome == NotFixed && v.rule != nil && v.run.Rung+1 < len(v.bound.Actions) {
-		v.journal(EntryOutcome, "the rung did not help: "+detail)
-		v.run.Rung++
-		v.run.Attempt, v.run.Tries = 0, 0
-		v.run.State, v.run.Phase = Running, PhaseDecide
+	if outcome == NotFixed && v.nextRung(detail) {
 		return
 	}
 	v.finish(outcome, detail)
+}
+
+// nextRung turns to the rung after one that surely did not help; false when there is none.
+func (v *visit) nextRung(detail string) bool {
+	if v.rule == nil || v.run.Rung+1 >= len(v.bound.Actions) {
+		return false
+	}
+	v.journal(EntryOutcome, "the rung did not help: "+detail)
+	v.run.Rung++
+	v.run.Attempt, v.run.Tries, v.run.Undoing = 0, 0, false
+	v.run.State, v.run.Phase = Running, PhaseDecide
+	return true
 }
 
 // takeBack starts the undo of an applied change that did not help.
