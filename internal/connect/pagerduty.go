@@ -249,3 +249,9 @@ func eventsError(err error, body []byte) error {
 	}
 	return fmt.Errorf("%s %s: %w", said.Message, strings.Join(said.Errors, "; "), err)
 }
+
+// OpenedBy is the custom detail, and Ourselves its value, by which an incident that we opened is known when its webhook comes back.
+const (
+	OpenedBy  = "opened_by"
+	Ourselves = "remediator"
+)

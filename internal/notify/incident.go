@@ -65,7 +65,7 @@ func (n *Notifier) open(ctx context.Context, pd incidents, m remediation.Message
 	}
 	before(m.Channel, "open")
 	err := pd.Trigger(ctx, connect.Event{
-		DedupKey: m.IncidentKey, Summary: summary, Severity: m.Severity, Details: map[string]any{"run": m.Run, "message": m.Text},
+		DedupKey: m.IncidentKey, Summary: summary, Severity: m.Severity, Details: map[string]any{"run": m.Run, "message": m.Text, connect.OpenedBy: connect.Ourselves},
 	})
 	if err != nil {
 		return told{}, fmt.Errorf("opening an incident: %w", err)

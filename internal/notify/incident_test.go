@@ -70,7 +70,7 @@ func TestIncidentIsOpened(t *testing.T) {
 		s.deliver(t, lane)
 		s.wake()
 	}
-	want := connect.Event{DedupKey: "k", Summary: "api is down", Severity: "critical", Details: map[string]any{"run": "run-1", "message": "why"}}
+	want := connect.Event{DedupKey: "k", Summary: "api is down", Severity: "critical", Details: map[string]any{"run": "run-1", "message": "why", "opened_by": "remediator"}}
 	if diff := cmp.Diff(want, p.events[0]); diff != "" {
 		t.Errorf("event (-want +got):\n%s", diff)
 	}
@@ -78,7 +78,7 @@ func TestIncidentIsOpened(t *testing.T) {
 	s.wake()
 	p.open = true
 	s.finish(t, lane, 2)
-	if m := s.message("m1"); m.State != remediation.MessageSent || !slices.Contains(p.calls, "escalate Q1") {
+	if m := s.message("m1"); m.State != remediation.MessageSent || slices.Contains(p.calls, "escalate Q1") { // its opening paged already
 		t.Errorf("the message is %s (%s) after %v", m.State, m.Error, p.calls)
 	}
 }

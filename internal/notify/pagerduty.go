@@ -71,6 +71,9 @@ func (n *Notifier) tellIncident(ctx context.Context, pd pager, m remediation.Mes
 	case remediation.Acknowledge:
 		return call(m, id, func() error { return pd.Acknowledge(ctx, id) })
 	case remediation.Escalate:
+		if opened(m) { // its opening has paged a human: one page is enough
+			return sentAs(id), nil
+		}
 		return escalate(ctx, pd, m, id)
 	case remediation.Resolve:
 		return n.resolve(ctx, pd, m, id)

@@ -156,7 +156,7 @@ func TestSandboxIncidentComesLate(t *testing.T) {
 	}
 }
 
-func TestSandboxIncidentIsOpenedAndEscalated(t *testing.T) {
+func TestSandboxIncidentIsOpenedAndPagesOnce(t *testing.T) {
 	t.Parallel()
 	w, set := world(t)
 	s := newStand(set, remediation.Message{
@@ -164,7 +164,7 @@ func TestSandboxIncidentIsOpenedAndEscalated(t *testing.T) {
 	})
 	s.finish(t, lane, 40)
 	all := w.Incidents()
-	if len(all) != 1 || all[0].Title != "api is down" || all[0].Alerts[0].Key != "k" || all[0].Level != 2 || all[0].Status != "triggered" {
+	if len(all) != 1 || all[0].Title != "api is down" || all[0].Alerts[0].Key != "k" || all[0].Level != 1 || all[0].Status != "triggered" {
 		t.Errorf("the incidents are %+v", all)
 	}
 	if m := s.message("m1"); m.State != remediation.MessageSent || m.RemoteID != all[0].ID {

@@ -131,6 +131,9 @@ func (p *PagerDuty) LookUp(ctx context.Context, connections connect.Set, d Deliv
 		found = append(found, alerts...)
 	}
 	d.Alerts, d.Incomplete = found, false
+	if len(found) == 0 {
+		d.Ignored = "remediator itself opened this incident"
+	}
 	return d, nil
 }
 
@@ -144,6 +147,9 @@ func (p *PagerDuty) lookUp(ctx context.Context, client alertReader, stub alert.A
 	}
 	var found []alert.Alert
 	for _, one := range listed {
+		if one.Details[connect.OpenedBy] == connect.Ourselves {
+			continue
+		}
 		sets, err := p.labels(ctx, one, stub)
 		if err != nil {
 			return nil, fmt.Errorf("making the labels of alert %s: %w", one.ID, err)

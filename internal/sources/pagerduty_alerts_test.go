@@ -137,6 +137,24 @@ func TestLookUpDefaultLabels(t *testing.T) {
 }
 
 // Whatever goes wrong is an error: no half delivery, and never one without alerts.
+// TestLookUpKnowsItsOwnIncidents: the webhook of an incident that we opened must not start a run, nor a look-up that never ends because
+// its details are not a sender's.
+func TestLookUpKnowsItsOwnIncidents(t *testing.T) {
+	t.Parallel()
+	ours := listedAlert(map[string]any{"run": "r", "opened_by": "remediator"})
+	theirs := listedAlert(map[string]any{"x": "1"})
+	p := pagerDuty(t)
+	p.Labels = `{"a": details.x}`
+	got, err := lookUp(t, p, &fakePagerDuty{alerts: []connect.IncidentAlert{ours}})
+	if err != nil || got.Ignored == "" || got.Incomplete || len(got.Alerts) != 0 {
+		t.Errorf("our own incident gave %+v, %v", got, err)
+	}
+	got, err = lookUp(t, p, &fakePagerDuty{alerts: []connect.IncidentAlert{ours, theirs}})
+	if err != nil || got.Ignored != "" || len(got.Alerts) != 1 || got.Alerts[0].Labels["a"] != "1" {
+		t.Errorf("an incident that somebody's alert joined gave %+v, %v", got, err)
+	}
+}
+
 func TestLookUpFails(t *testing.T) {
 	t.Parallel()
 	down := errors.New("PagerDuty is down")
