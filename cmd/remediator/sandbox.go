@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -28,7 +29,7 @@ func newSandbox() *cobra.Command {
 				}
 			}
 			err = printJSON(cmd.OutOrStdout(), map[string]string{
-				"google": world.GoogleEndpoint(), "pagerduty": world.PagerDutyURL(), "slack": world.SlackURL(), "control": world.ControlURL(),
+				"backend": strings.TrimSuffix(world.BackendURL(scene), "/"), "google": world.GoogleEndpoint(), "pagerduty": world.PagerDutyURL(), "slack": world.SlackURL(), "control": world.ControlURL(),
 				"pagerduty_token": sandbox.PagerDutyToken, "pagerduty_routing_key": sandbox.PagerDutyRoutingKey, "slack_token": sandbox.SlackToken,
 			})
 			if err != nil {

@@ -249,6 +249,11 @@ func (v *visit) notApplied(o executors.Observation) {
 		v.pending(o)
 		return
 	}
+	if step.Answer != Conflict && v.run.Tries == 0 { // the call may still be on its way: one more look before it counts as lost
+		v.run.Tries++
+		v.wait(v.e.scale(lateWait))
+		return
+	}
 	step.Detail = first(step.Detail, o.Detail)
 	v.endStep(StepDropped)
 	v.journal(EntryObserved, "read back: the call had no effect")

@@ -46,6 +46,19 @@ func answerCases() map[string]outcomeCase {
 			prepare: func(w *world) { w.scene(api).hooks.apply = failing(1, true, errTimeout) },
 			want:    end{Outcome: remediation.Fixed, Steps: oneApplied, Messages: toldFixed},
 		},
+		"ambiguous, and it lands late": {
+			rules: []string{rule("cure")}, applies: 1,
+			prepare: func(w *world) {
+				w.scene(api).hooks.apply = failing(1, true, errTimeout)
+				w.scene(api).hooks.observe = func(n int, o executors.Observation) (executors.Observation, error) {
+					if n == 1 { // it is still on its way
+						o.Progress = executors.NotApplied
+					}
+					return o, nil
+				}
+			},
+			want: end{Outcome: remediation.Fixed, Steps: oneApplied, Messages: toldFixed},
+		},
 		"ambiguous, and it did not happen": {
 			rules: []string{rule("cure")}, applies: 2,
 			prepare: func(w *world) { w.scene(api).hooks.apply = failing(1, false, errTimeout) },

@@ -48,6 +48,7 @@ const (
 	maxAttempts   = 3 // of one rung whose precondition was lost
 	maxUnclear    = 5
 	throttleWait  = 30 * time.Second
+	lateWait      = 5 * time.Second // for a call whose answer was lost to land
 	callTimeout   = 10 * time.Second
 	leaseMargin   = 2 * time.Second
 	maxSeen       = 60
