@@ -117,7 +117,6 @@ type Claimed struct {
 	Episode Related // of the run's own episode: whether it has resolved
 	// Incident is the id of the incident that the run's messages, or its parent's, were told on; empty when none was.
 	Incident string
-	Siblings int // other runs of the incident that are open or not fixed
 }
 
 // Runs keeps runs.

@@ -173,10 +173,7 @@ func claimed(ctx context.Context, t tx, run remediation.Run) (remediation.Claime
 		return c, err
 	}
 	c.Episode = own.Related
-	if c.Incident, err = toldIncident(ctx, t, run); err != nil {
-		return c, err
-	}
-	c.Siblings, err = countSiblings(ctx, t, own)
+	c.Incident, err = toldIncident(ctx, t, run)
 	return c, err
 }
 
