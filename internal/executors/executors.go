@@ -28,7 +28,11 @@ type Env struct {
 	Now         time.Time
 	Onset       time.Time // when the alert began to fire; zero for a run by hand
 	Since       time.Time // metric windows start no earlier (verification looks only at what came after the act); zero: no bound
-	Speed       float64   // how much faster than real the world runs (1, except in the demo): waits a kind knows of itself divide by it
+	// Marks are the target's revisions whose release cannot be gone back past, with the reason a human gave.
+	Marks map[string]string
+	// Facts are what the rule's probes found in this visit, by their names under `gather`; nil where none were asked.
+	Facts map[string]any
+	Speed float64 // how much faster than real the world runs (1, except in the demo): waits a kind knows of itself divide by it
 }
 
 // Scale shortens a duration that is a property of the outside world (metric lag, alignment) by the world's speed.

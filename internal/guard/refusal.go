@@ -14,8 +14,16 @@ const (
 	Cooldown        Reason = "cooldown"           // a run acted on the target a short while ago
 	BudgetExhausted Reason = "budget_exhausted"   // too many acts in a window
 	Storm           Reason = "storm"              // too many targets want action at once
+	Settling        Reason = "settling"           // the last act is so young that the alert may still tell of the time before it
+	Frozen          Reason = "freeze"             // a maintenance window or freeze is in force
+	Held            Reason = "held"               // a person has taken the incident or the target over
+	AwaitsRelease   Reason = "awaits_release"     // an act of this kind was made before; needs a release
+	Oscillation     Reason = "oscillation"        // it would take back what another run did a short while ago
+	RulesDiffer     Reason = "rules_differ"       // replicas go by different rules and none are declared current
 	BreakerOpen     Reason = "breaker_open"       // the rule did not help this target before; needs a release
 	UnknownFacts    Reason = "unknown_facts"      // a fact that decides could not be had
+	Conflicting     Reason = "conflicting_facts"  // two facts say different things of the same
+	StaleFacts      Reason = "stale_facts"        // the facts are older than a decision may rest on
 	Stale           Reason = "stale"              // the event is older than its max age
 	NotFiring       Reason = "not_firing"         // the alert has resolved meanwhile
 	UnknownTarget   Reason = "unknown_target"     // a label names no declared target
@@ -27,8 +35,12 @@ const (
 	NoCause         Reason = "no_cause"           // no deploy explains the alert
 	Migrations      Reason = "migrations"         // the target does not say that its code can go back
 	OutOfBounds     Reason = "out_of_bounds"      // the change would leave the declared bounds
+	TooWide         Reason = "too_wide"           // the change selects nothing in particular, or too much
+	Itself          Reason = "itself"             // the target is remediator, its store or its way out
 	NothingToDo     Reason = "nothing_to_do"      // the target already is as wished
 	NeedsApproval   Reason = "needs_approval"     // no human has approved the plan
+	Denied          Reason = "denied"             // a human said no to the plan
+	ApprovalExpired Reason = "approval_expired"   // nobody answered in time; asking again needs a new delivery
 	PlanChanged     Reason = "plan_changed"       // the target kept changing under the plan
 	SystemDown      Reason = "system_unavailable" // the system's breaker is open, or it cannot be asked
 	RulesChanged    Reason = "rules_changed"      // the rule is gone from the rules now in force
@@ -39,15 +51,16 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		Paused, TargetBusy, Cooldown, BudgetExhausted, Storm, BreakerOpen, UnknownFacts, Stale, NotFiring, UnknownTarget,
-		HumanHand, Reconciling, SplitTraffic, AlreadyPinned, NoDestination, NoCause, Migrations, OutOfBounds, NothingToDo,
-		NeedsApproval, PlanChanged, SystemDown, RulesChanged, GuardFailed,
+		Conflicting, StaleFacts, Settling, Frozen, Held, AwaitsRelease, Oscillation, RulesDiffer,
+		HumanHand, Reconciling, SplitTraffic, AlreadyPinned, NoDestination, NoCause, Migrations, OutOfBounds, NothingToDo, TooWide, Itself,
+		NeedsApproval, Denied, ApprovalExpired, PlanChanged, SystemDown, RulesChanged, GuardFailed,
 	}
 }
 
 // Passing reports whether the refusal can end by itself, so that the next delivery of the same episode may try again.
 func (r Reason) Passing() bool {
 	switch r {
-	case Paused, TargetBusy, Cooldown, Storm, UnknownFacts, Reconciling, SystemDown:
+	case Paused, TargetBusy, Cooldown, Storm, UnknownFacts, Conflicting, StaleFacts, Settling, Frozen, Held, RulesDiffer, Reconciling, SystemDown:
 		return true
 	default:
 		return false

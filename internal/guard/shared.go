@@ -1,65 +1,39 @@
 package guard
 
 import (
-	"fmt"
+	"slices"
 	"time"
 )
 
-// Window is one budget: at most Most acts in any Per.
-type Window struct {
-	Most int           `json:"most"`
-	Per  time.Duration `json:"per"`
-}
-
-// Limits are a rule's budgets and waits. The zero value allows nothing that is counted: use Defaults.
+// Limits are what a rule's file says of its guards. The zero value limits nothing and is for acts that were counted already, such as the
+// same rung tried again.
 type Limits struct {
 	Rule     []Window      `json:"rule"`     // acts of the rule, on any target
 	Target   []Window      `json:"target"`   // acts of any rule on the target
 	Fleet    []Window      `json:"fleet"`    // acts of any rule anywhere
 	Cooldown time.Duration `json:"cooldown"` // least time between two acting runs on the target
+	Settle   time.Duration `json:"settle"`   // how long after an act an alert may still tell of the time before it
+	Inverse  time.Duration `json:"inverse"`  // for how long no other run takes an act back
+	Storm    StormLimit    `json:"storm"`
+	Freezes  []Freeze      `json:"-"`
 }
 
-// Scope says what a pause holds.
-type Scope string
-
-// The scopes of a pause.
-const (
-	Fleet  Scope = "fleet"
-	Target Scope = "target"
-	Rule   Scope = "rule"
-)
-
-// Pause is a stop button somebody pressed. Name is the target's or rule's name, empty for the fleet; a zero Until has no end.
-type Pause struct {
-	Scope  Scope     `json:"scope"`
-	Name   string    `json:"name,omitempty"`
-	Actor  string    `json:"actor"`
-	Reason string    `json:"reason"`
-	Since  time.Time `json:"since"`
-	Until  time.Time `json:"until,omitzero"`
-}
-
-// Holds reports whether the pause stops the rule on the target now.
-func (p Pause) Holds(rule, target string, now time.Time) bool {
-	if !p.Until.IsZero() && !now.Before(p.Until) {
-		return false
-	}
-	switch p.Scope {
-	case Target:
-		return p.Name == target
-	case Rule:
-		return p.Name == rule
-	default: // an unknown scope counts as the widest one
-		return true
-	}
-}
-
-// Act is one debit: an action that a run was about to make.
+// Act is one debit: an action that a run was about to make. From and To hold what it changes, key by key.
 type Act struct {
-	Run    string    `json:"run"`
-	Rule   string    `json:"rule"`
-	Target string    `json:"target"`
-	At     time.Time `json:"at"`
+	Run    string            `json:"run"`
+	Rule   string            `json:"rule"`
+	Target string            `json:"target"`
+	At     time.Time         `json:"at"`
+	Kind   string            `json:"kind,omitempty"`
+	From   map[string]string `json:"from,omitempty"`
+	To     map[string]string `json:"to,omitempty"`
+}
+
+// Latch is an act after which no other of its kind is made on the target until a human has released it.
+type Latch struct {
+	Kind string    `json:"kind"`
+	Run  string    `json:"run"`
+	At   time.Time `json:"at"`
 }
 
 // Snapshot is what the shared guards judge: read under the same lock that the act is debited under.
@@ -68,83 +42,99 @@ type Snapshot struct {
 	Run      string
 	Rule     string
 	Target   string
-	FirstAct bool      // cooldown is judged at a run's first act only
+	FirstAct bool      // cooldown, settling, oscillation and storm are judged at a run's first act only
+	Auto     bool      // no human has approved this act
+	Act      Act       // what is about to be done; From and To are empty before it is planned
 	EndedAt  time.Time // when the alert resolved; zero while it fires, or where that does not matter
+	HeldBy   string    // who has acknowledged the run's incident, empty if nobody
 	LockedBy string    // the run that holds the target's lock, empty if none
-	Pauses   []Pause   // all that are stored
-	Acts     []Act     // of the last 24 hours at least, fleet-wide
+	Pauses   []Pause   // all that are stored, and the file's
+	Acts     []Act     // of the longest window at least, fleet-wide
 	Breaker  string    // why the rule's breaker on the target is open, empty if it is closed
+	Latch    *Latch    // of the act's kind on the target, nil if there is none
+	Wants    []Want    // of other targets and this one
+	Released time.Time // when a human last ended a storm
+	Rules    Agreement // of the replicas; the zero value is one process alone
 }
 
-// Shared judges what runs share: pause, whether the alert still fires, lock, breaker, cooldown and budgets, in that order.
+// Shared judges what runs share. The first "no" is the answer; none hides behind another: the way is free exactly when each by itself
+// would let the run through.
 func Shared(l Limits, s Snapshot) *Refusal {
-	for _, p := range s.Pauses {
-		if p.Holds(s.Rule, s.Target, s.Now) {
-			return Refuse(Paused, "%s paused the %s since %s: %s", p.Actor, p.subject(), p.Since.UTC().Format(time.RFC3339), p.Reason)
+	for _, judge := range []func(Limits, Snapshot) *Refusal{
+		paused, disagreeing, frozen, ended, held, locked, latched, opened, storming, settling, cooling, oscillating, spent,
+	} {
+		if r := judge(l, s); r != nil {
+			return r
 		}
 	}
-	if !s.EndedAt.IsZero() {
-		return Refuse(NotFiring, "the alert resolved at %s", s.EndedAt.UTC().Format(time.RFC3339))
-	}
-	if s.LockedBy != "" && s.LockedBy != s.Run {
-		return Refuse(TargetBusy, "run %s holds target %s", s.LockedBy, s.Target)
-	}
-	if s.Breaker != "" {
-		return Refuse(BreakerOpen, "the breaker of rule %s on %s is open: %s; `remediator release` closes it", s.Rule, s.Target, s.Breaker)
-	}
-	if r := cooldown(l, s); r != nil {
-		return r
-	}
-	return budgets(l, s)
+	return nil
 }
 
-func (p Pause) subject() string {
-	if p.Name == "" {
-		return string(Fleet)
-	}
-	return fmt.Sprintf("%s %s", p.Scope, p.Name)
-}
-
-func cooldown(l Limits, s Snapshot) *Refusal {
-	if !s.FirstAct || l.Cooldown <= 0 {
+func ended(_ Limits, s Snapshot) *Refusal {
+	if s.EndedAt.IsZero() {
 		return nil
 	}
-	for _, a := range s.Acts {
-		if a.Target == s.Target && a.Run != s.Run && s.Now.Sub(a.At) < l.Cooldown {
-			return Refuse(Cooldown, "run %s acted on %s %s ago, less than the cooldown of %s",
-				a.Run, s.Target, s.Now.Sub(a.At).Round(time.Second), l.Cooldown)
-		}
+	return Refuse(NotFiring, "the alert resolved at %s", s.EndedAt.UTC().Format(time.RFC3339))
+}
+
+// held: a person who acknowledged is at it. What a human approved goes on.
+func held(_ Limits, s Snapshot) *Refusal {
+	if s.HeldBy == "" || !s.Auto {
+		return nil
+	}
+	return Refuse(Held, "%s has acknowledged the incident: a person is at it", s.HeldBy)
+}
+
+func locked(_ Limits, s Snapshot) *Refusal {
+	if s.LockedBy == "" || s.LockedBy == s.Run {
+		return nil
+	}
+	return Refuse(TargetBusy, "run %s holds target %s", s.LockedBy, s.Target)
+}
+
+// latched: the run that closed the latch may go on with its own ladder.
+func latched(_ Limits, s Snapshot) *Refusal {
+	if s.Latch == nil || s.Latch.Run == s.Run {
+		return nil
+	}
+	return Refuse(AwaitsRelease, "run %s made a %s on %s at %s; `remediator release --target %s` allows the next",
+		s.Latch.Run, s.Latch.Kind, s.Target, s.Latch.At.UTC().Format(time.RFC3339), s.Target)
+}
+
+func opened(_ Limits, s Snapshot) *Refusal {
+	if s.Breaker == "" {
+		return nil
+	}
+	return Refuse(BreakerOpen, "the breaker of rule %s on %s is open: %s; `remediator release` closes it", s.Rule, s.Target, s.Breaker)
+}
+
+func cooling(l Limits, s Snapshot) *Refusal {
+	if a, young := s.youngest(l.Cooldown); young {
+		return Refuse(Cooldown, "run %s acted on %s %s ago, less than the cooldown of %s", a.Run, s.Target, s.ago(a), l.Cooldown)
 	}
 	return nil
 }
 
-func budgets(l Limits, s Snapshot) *Refusal {
-	scopes := []struct {
-		subject string
-		windows []Window
-		counts  func(Act) bool
-	}{
-		{"rule " + s.Rule, l.Rule, func(a Act) bool { return a.Rule == s.Rule }},
-		{"target " + s.Target, l.Target, func(a Act) bool { return a.Target == s.Target }},
-		{"the fleet", l.Fleet, func(Act) bool { return true }},
-	}
-	for _, scope := range scopes {
-		for _, w := range scope.windows {
-			if n := Spent(s.Acts, scope.counts, s.Now, w.Per); n >= w.Most {
-				return Refuse(BudgetExhausted, "%s has used %d of %d acts in %s", scope.subject, n, w.Most, w.Per)
-			}
-		}
+// settling: an alert looks back on a window of its own, and its metrics lag; so short after an act it may tell of the time before.
+func settling(l Limits, s Snapshot) *Refusal {
+	if a, young := s.youngest(l.Settle); young {
+		return Refuse(Settling, "run %s acted on %s %s ago; for %s an alert may still tell of the time before", a.Run, s.Target, s.ago(a), l.Settle)
 	}
 	return nil
 }
 
-// Spent counts the acts that count in the window before now. An act in the future (a clock that went back) counts.
-func Spent(acts []Act, counts func(Act) bool, now time.Time, per time.Duration) int {
-	n := 0
-	for _, a := range acts {
-		if counts(a) && now.Sub(a.At) < per {
-			n++
-		}
+// youngest gives an act of another run on the target that is less old than a wait which a run's first act has to keep.
+func (s Snapshot) youngest(wait time.Duration) (Act, bool) {
+	if !s.FirstAct || wait <= 0 {
+		return Act{}, false
 	}
-	return n
+	i := slices.IndexFunc(s.Acts, func(a Act) bool {
+		return a.Target == s.Target && a.Run != s.Run && s.Now.Sub(a.At) < wait
+	})
+	if i < 0 {
+		return Act{}, false
+	}
+	return s.Acts[i], true
 }
+
+func (s Snapshot) ago(a Act) time.Duration { return s.Now.Sub(a.At).Round(time.Second) }

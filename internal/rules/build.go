@@ -18,6 +18,11 @@ const (
 	breakerFailures           = 3
 	cooldown                  = 30 * time.Minute
 	maxAge                    = 10 * time.Minute
+	settle                    = 5 * time.Minute
+	inverseWithin             = 6 * time.Hour
+	stormTargets              = 3
+	stormWithin               = 10 * time.Minute
+	approvalWithin            = 15 * time.Minute
 	probeAfter                = time.Hour
 	escalateAfter             = 30 * time.Minute
 	verifyEvery               = 10 * time.Second
@@ -128,7 +133,11 @@ func (b *builder) limits(dr *draft) {
 		Target:   windows(firstWritten(perHour, g.TargetPerHour, common.TargetPerHour), firstWritten(perDay, g.TargetPerDay, common.TargetPerDay)),
 		Fleet:    windows(firstWritten(fleetPerHour, g.FleetPerHour, common.FleetPerHour), firstWritten(fleetPerDay, g.FleetPerDay, common.FleetPerDay)),
 		Cooldown: b.pick(cooldown, g.Cooldown, common.Cooldown),
+		Settle:   b.pick(settle),
+		Inverse:  b.pick(inverseWithin),
+		Storm:    guard.StormLimit{Targets: stormTargets, Within: b.pick(stormWithin)},
 	}
+	dr.Approval = b.pick(approvalWithin)
 	dr.Breaker = breaker.Policy{
 		Failures:   firstWritten(breakerFailures, g.Failures, common.Failures),
 		ProbeAfter: b.pick(probeAfter, g.ProbeAfter, common.ProbeAfter),

@@ -37,6 +37,8 @@ type Set struct {
 	Connections map[string]connect.Config
 	Targets     map[string]executors.Target
 	Rules       []*Rule // in file order
+	// Protected names targets, and identities such as "cloud_run/PROJECT/REGION/SERVICE", that are remediator's own: never acted on.
+	Protected []string
 
 	byName map[string]*Rule
 	index  *index
@@ -57,6 +59,7 @@ type Rule struct {
 	Limits      guard.Limits
 	Breaker     breaker.Policy // probe_after: 0s is one that only a release closes
 	MaxAge      time.Duration  // events older than this are stale before the first act
+	Approval    time.Duration  // how long a plan waits for a human in mode approve
 	Verify      *Verify        // nil: the rule cannot end in `fixed`
 	Tell        Tell
 	Escalate    Escalate

@@ -1,0 +1,23 @@
+package guard
+
+import "slices"
+
+// Agreement is what the replicas that work say of the rules they go by.
+type Agreement struct {
+	Own     string   // hash of the rules the run is judged by
+	Current string   // the hash declared current, empty if none was
+	Live    []string // hashes of the replicas that are alive
+}
+
+// disagreeing: replicas that go by different rules would decide one alert in two ways.
+func disagreeing(_ Limits, s Snapshot) *Refusal {
+	r := s.Rules
+	differ := slices.ContainsFunc(r.Live, func(hash string) bool { return hash != r.Own })
+	if r.Own == "" || !differ || r.Current == r.Own {
+		return nil
+	}
+	if r.Current != "" {
+		return Refuse(RulesDiffer, "this replica goes by the rules %.12s, and %.12s are declared current", r.Own, r.Current)
+	}
+	return Refuse(RulesDiffer, "the replicas go by different rules; nothing is done until they agree or `remediator reload --current` says which count")
+}

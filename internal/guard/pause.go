@@ -1,0 +1,60 @@
+package guard
+
+import (
+	"fmt"
+	"time"
+)
+
+// Scope says what a pause holds.
+type Scope string
+
+// The scopes of a pause.
+const (
+	Fleet  Scope = "fleet"
+	Target Scope = "target"
+	Rule   Scope = "rule"
+)
+
+// Pause is a stop button somebody pressed. Name is the target's or rule's name, empty for the fleet; a zero Until has no end.
+type Pause struct {
+	Scope  Scope     `json:"scope"`
+	Name   string    `json:"name,omitempty"`
+	Actor  string    `json:"actor"`
+	Reason string    `json:"reason"`
+	Since  time.Time `json:"since"`
+	Until  time.Time `json:"until,omitzero"`
+}
+
+// Holds reports whether the pause stops the rule on the target now.
+func (p Pause) Holds(rule, target string, now time.Time) bool {
+	if !p.Until.IsZero() && !now.Before(p.Until) {
+		return false
+	}
+	switch p.Scope {
+	case Target:
+		return p.Name == target
+	case Rule:
+		return p.Name == rule
+	default: // an unknown scope counts as the widest one
+		return true
+	}
+}
+
+func (p Pause) subject() string {
+	if p.Name == "" {
+		return string(Fleet)
+	}
+	return fmt.Sprintf("%s %s", p.Scope, p.Name)
+}
+
+func paused(_ Limits, s Snapshot) *Refusal { return Stopped(s.Pauses, s.Rule, s.Target, s.Now) }
+
+// Stopped judges the stop button alone, as it is asked once more right before a call.
+func Stopped(pauses []Pause, rule, target string, now time.Time) *Refusal {
+	for _, p := range pauses {
+		if p.Holds(rule, target, now) {
+			return Refuse(Paused, "%s paused the %s since %s: %s", p.Actor, p.subject(), p.Since.UTC().Format(time.RFC3339), p.Reason)
+		}
+	}
+	return nil
+}
