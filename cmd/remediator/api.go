@@ -41,7 +41,7 @@ func (a *api) Event(ctx context.Context, id string) (http.EventView, error) {
 func (a *api) Status(ctx context.Context) (http.Status, error) {
 	status := http.Status{RulesHash: a.app.book.Current().Hash}
 	var err error
-	if status.Pauses, err = a.app.store.Pauses(ctx); err != nil {
+	if status.Pauses, err = a.app.pauses(ctx); err != nil {
 		return status, err
 	}
 	if status.Debts, err = a.app.store.Debts(ctx); err != nil {
@@ -88,6 +88,9 @@ func (a *api) Resume(ctx context.Context, scope guard.Scope, name, _ string) (in
 
 // Release implements http.Control.
 func (a *api) Release(ctx context.Context, r http.Release) (int, error) {
+	if r.Storm {
+		return 1, a.app.store.ReleaseStorm(ctx)
+	}
 	for scope, name := range map[guard.Scope]string{guard.Rule: r.Rule, guard.Target: r.Target} {
 		if name == "" {
 			continue

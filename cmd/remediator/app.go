@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/mixillo/remediator/internal/connect"
+	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/notify"
 	"github.com/mixillo/remediator/internal/remediation"
 	"github.com/mixillo/remediator/internal/rules"
@@ -29,6 +30,7 @@ type appConfig struct {
 	Rules   string // path of the rules file
 	Options rules.Options
 	DSN     string
+	Stop    stopFile
 	Lease   time.Duration
 	Log     *slog.Logger
 }
@@ -74,15 +76,43 @@ func (a *app) wire(ctx context.Context, set *rules.Set, owner string) error {
 	}
 	a.metrics = remediation.NewMetrics(a.registry)
 	a.metrics.Init(set)
-	a.registry.MustRegister(remediation.NewGauges(a.store, a.book))
+	a.registry.MustRegister(remediation.NewGauges(ledger{Store: a.store, pauses: a.pauses}, a.book))
 	a.engine = remediation.New(remediation.Config{
 		Rules: a.book, Intake: a.store, Runs: a.store, Connections: a.connections, Metrics: a.metrics, Log: a.config.Log,
 		Systems: remediation.NewSystems(a.metrics, a.config.Options.Speed),
-		Owner:   owner, Lease: a.config.Lease, Speed: a.config.Options.Speed, Now: time.Now, NewID: newID,
+		Pressed: a.config.Stop.pressed, Protected: ownIdentity(),
+		Owner: owner, Lease: a.config.Lease, Speed: a.config.Options.Speed, Now: time.Now, NewID: newID,
 	})
 	a.notifier = notify.New(notify.Config{
 		Outbox: a.store, Connections: a.connections, Log: a.config.Log, Registerer: a.registry, Speed: a.config.Options.Speed,
 	})
+	return nil
+}
+
+// pauses are those that are stored and the file's.
+func (a *app) pauses(ctx context.Context) ([]guard.Pause, error) {
+	all, err := a.store.Pauses(ctx)
+	if p := a.config.Stop.pressed(); p != nil {
+		all = append(all, *p)
+	}
+	return all, err
+}
+
+// ledger is the store as the gauges read it.
+type ledger struct {
+	*store.Store
+	pauses func(context.Context) ([]guard.Pause, error)
+}
+
+// Pauses implements remediation.Ledger.
+func (l ledger) Pauses(ctx context.Context) ([]guard.Pause, error) { return l.pauses(ctx) }
+
+// ownIdentity is the Cloud Run service that this process runs in, so that it is never acted on: the platform names it in K_SERVICE
+// (cloud.google.com/run/docs/container-contract). Project and region are not told there, so the name alone counts.
+func ownIdentity() []string {
+	if service := os.Getenv("K_SERVICE"); service != "" {
+		return []string{"cloud_run/*/*/" + service}
+	}
 	return nil
 }
 

@@ -27,6 +27,7 @@ const (
 type serveOptions struct {
 	rules, db, listen string
 	socket, tokenFile string
+	pauseFile         string
 	level, format     string
 	lease             time.Duration
 	speed             float64
@@ -47,6 +48,7 @@ func newServe() *cobra.Command {
 	f.StringVar(&o.listen, "web.listen-address", ":8080", "address for webhooks, health and metrics")
 	f.StringVar(&o.socket, "socket", "", "unix socket of the verbs; beside the database by default")
 	f.StringVar(&o.tokenFile, "web.token-file", "", "file with the bearer token that opens the API over TCP; without it the API answers on the socket alone")
+	f.StringVar(&o.pauseFile, "pause-file", "", "file that stops everything while it exists; beside the database by default")
 	f.StringVar(&o.level, "log.level", "info", "debug, info, warn or error")
 	f.StringVar(&o.format, "log.format", "json", "json or text")
 	f.DurationVar(&o.lease, "lease", 15*time.Second, "how long a run stays claimed without a sign of life")
@@ -66,7 +68,11 @@ func serve(ctx context.Context, o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	a, err := newApp(ctx, appConfig{Rules: o.rules, Options: rules.Options{Speed: o.speed}, DSN: o.db, Lease: o.lease, Log: log})
+	stop := pauseFile(o)
+	if err := stop.check(); err != nil {
+		return usageError{err}
+	}
+	a, err := newApp(ctx, appConfig{Rules: o.rules, Options: rules.Options{Speed: o.speed}, DSN: o.db, Stop: stop, Lease: o.lease, Log: log})
 	if err != nil {
 		return err
 	}
@@ -77,7 +83,7 @@ func serve(ctx context.Context, o serveOptions) error {
 	if err := a.start(ctx); err != nil {
 		return errors.Join(err, a.close())
 	}
-	log.Info("remediator is up", "version", version, "address", listeners[0].Addr().String(), "socket", socketPath(o),
+	log.Info("remediator is up", "version", version, "address", listeners[0].Addr().String(), "socket", socketPath(o), "pause_file", string(stop),
 		"rules", len(a.book.Current().Rules), "hash", a.book.Current().Hash)
 	server := http.New(a.edge(token))
 	return errors.Join(a.serveUntil(ctx, server, listeners), shutdown(server), a.close())
@@ -106,7 +112,7 @@ func apiToken(file string) (connect.Secret, error) {
 func (a *app) edge(token connect.Secret) http.Config {
 	api := &api{app: a}
 	return http.Config{
-		Intake: a.engine, Reader: api, Control: api, Ready: a.store.Err, Reload: a.reload,
+		Intake: a.engine, Reader: api, Control: api, Consent: api, Ready: a.store.Err, Reload: a.reload,
 		Gatherer: a.registry, Registerer: a.registry, Log: a.config.Log, Version: version, Token: token,
 	}
 }
@@ -161,4 +167,12 @@ func socketPath(o serveOptions) string {
 		return o.socket
 	}
 	return strings.TrimPrefix(o.db, "sqlite:") + ".sock"
+}
+
+// pauseFile is beside the database unless the flag says otherwise.
+func pauseFile(o serveOptions) stopFile {
+	if o.pauseFile != "" {
+		return stopFile(o.pauseFile)
+	}
+	return stopFile(strings.TrimPrefix(o.db, "sqlite:") + ".pause")
 }

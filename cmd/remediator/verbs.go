@@ -97,10 +97,19 @@ func newStatus() *cobra.Command {
 }
 
 // scoped are the flags of the verbs that name a rule or a target.
-type scoped struct{ Rule, Target, Reason, For string }
+type scoped struct {
+	Rule, Target, Reason, For string
+	Run, Digest, Revision     string
+	Storm                     bool
+}
 
 func (s scoped) body(fields ...string) map[string]string {
-	all := map[string]string{"rule": s.Rule, "target": s.Target, "reason": s.Reason, "for": s.For}
+	all := map[string]string{
+		"rule": s.Rule, "target": s.Target, "reason": s.Reason, "for": s.For, "run": s.Run, "digest": s.Digest, "revision": s.Revision,
+	}
+	if s.Storm {
+		all["storm"] = "true"
+	}
 	out := map[string]string{}
 	for _, f := range fields {
 		if all[f] != "" {
@@ -110,13 +119,13 @@ func (s scoped) body(fields ...string) map[string]string {
 	return out
 }
 
-// verb makes a command that posts the flags and prints the answer.
-func verb(cmd *cobra.Command, path string, s *scoped, fields ...string) *cobra.Command {
+// verb makes a command that posts the flags and prints the answer; subject takes its one argument, if it has one.
+func verb(cmd *cobra.Command, path string, s *scoped, subject *string, fields ...string) *cobra.Command {
 	var c client
 	c.flags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 1 {
-			s.Target = args[0]
+			*subject = args[0]
 		}
 		var got json.RawMessage
 		if err := c.call(cmd.Context(), http.MethodPost, path, s.body(fields...), &got); err != nil {
@@ -134,7 +143,7 @@ func newPause() *cobra.Command {
 	cmd.Flags().StringVar(&s.Rule, "rule", "", "only this rule")
 	cmd.Flags().StringVar(&s.Reason, "reason", "", "why; shown on every run that is refused by it (required)")
 	cmd.Flags().StringVar(&s.For, "for", "", "how long, e.g. 30m; until `resume` by default")
-	return verb(cmd, "/v1/pause", &s, "rule", "target", "reason", "for")
+	return verb(cmd, "/v1/pause", &s, nil, "rule", "target", "reason", "for")
 }
 
 func newResume() *cobra.Command {
@@ -142,15 +151,16 @@ func newResume() *cobra.Command {
 	cmd := &cobra.Command{Use: "resume", Short: "Lift a pause"}
 	cmd.Flags().StringVar(&s.Target, "target", "", "the pause of this target")
 	cmd.Flags().StringVar(&s.Rule, "rule", "", "the pause of this rule")
-	return verb(cmd, "/v1/resume", &s, "rule", "target")
+	return verb(cmd, "/v1/resume", &s, nil, "rule", "target")
 }
 
 func newRelease() *cobra.Command {
 	var s scoped
-	cmd := &cobra.Command{Use: "release", Short: "Close the breakers of a rule or a target after a human has looked"}
-	cmd.Flags().StringVar(&s.Target, "target", "", "breakers of this target")
+	cmd := &cobra.Command{Use: "release", Short: "Close the breakers of a rule, or breakers and latches of a target, after a human has looked"}
+	cmd.Flags().StringVar(&s.Target, "target", "", "breakers and latches of this target")
 	cmd.Flags().StringVar(&s.Rule, "rule", "", "breakers of this rule")
-	return verb(cmd, "/v1/release", &s, "rule", "target")
+	cmd.Flags().BoolVar(&s.Storm, "storm", false, "end a storm: let runs act again although many targets want it")
+	return verb(cmd, "/v1/release", &s, nil, "rule", "target", "storm")
 }
 
 func newUnpin() *cobra.Command {
@@ -159,5 +169,5 @@ func newUnpin() *cobra.Command {
 		Use: "unpin TARGET", Short: "Give the traffic that a rollback pinned back to the latest revision", Args: cobra.ExactArgs(1),
 	}
 	cmd.Flags().StringVar(&s.Reason, "reason", "", "why (required)")
-	return verb(cmd, "/v1/unpin", &s, "target", "reason")
+	return verb(cmd, "/v1/unpin", &s, &s.Target, "target", "reason")
 }

@@ -21,3 +21,11 @@ func disagreeing(_ Limits, s Snapshot) *Refusal {
 	}
 	return Refuse(RulesDiffer, "the replicas go by different rules; nothing is done until they agree or `remediator reload --current` says which count")
 }
+
+// Waits judges what only a human's word ends: the stop button, and replicas that disagree. Runs refused for it are judged again after that.
+func Waits(s Snapshot) *Refusal {
+	if r := paused(Limits{}, s); r != nil {
+		return r
+	}
+	return disagreeing(Limits{}, s)
+}

@@ -40,11 +40,17 @@ func Reaches(r Reach) *Refusal {
 
 func itself(r Reach) *Refusal {
 	for _, own := range r.Protected {
-		if own != "" && (own == r.Target || own == r.Identity) {
+		if own != "" && (own == r.Target || identifies(own, r.Identity)) {
 			return Refuse(Itself, "%s is remediator, its store or its way out", r.Target)
 		}
 	}
 	return nil
+}
+
+// identifies compares identities part by part; * stands for a part that is not known.
+func identifies(own, identity string) bool {
+	parts := strings.Split(identity, "/")
+	return slices.EqualFunc(strings.Split(own, "/"), parts, func(a, b string) bool { return a == b || a == "*" })
 }
 
 // selects: an empty selection once meant everything (Google's Diskerase, Site Reliability Engineering, chapter 7).

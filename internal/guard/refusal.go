@@ -67,6 +67,9 @@ func (r Reason) Passing() bool {
 	}
 }
 
+// Parks reports whether the refusal waits for a human's word, after which the run is judged again.
+func (r Reason) Parks() bool { return r == Paused || r == RulesDiffer }
+
 // Refusal is a guard's "no": a typed reason and one sentence for people. It is an error, so that a plan can return it.
 type Refusal struct {
 	Reason Reason `json:"reason"`

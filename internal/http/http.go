@@ -48,11 +48,21 @@ type Control interface {
 	Unpin(ctx context.Context, u Unpin) (string, error)
 }
 
+// Consent carries out the words of people about plans and revisions. Errors are those of Control.
+type Consent interface {
+	// Answer gives a run the answer to the plan whose digest begins as given.
+	Answer(ctx context.Context, a remediation.Approval) error
+	// Mark says that a revision of a target cannot be gone back past; Unmark takes it back, and tells whether there was such a mark.
+	Mark(ctx context.Context, m remediation.Mark) error
+	Unmark(ctx context.Context, target, revision string) (bool, error)
+}
+
 // Config is what the edge needs. Every field without a default is required.
 type Config struct {
 	Intake     Intake
 	Reader     Reader
 	Control    Control
+	Consent    Consent
 	Ready      func() error                    // nil while deliveries can be accepted; its text is public
 	Reload     func(ctx context.Context) error // reads the rules again
 	Gatherer   prometheus.Gatherer

@@ -66,6 +66,10 @@ func (e *edge) routes() []route {
 		{post, "/v1/pause", api, e.pause, []int{ok, badRequest, forbidden, notFound}},
 		{post, "/v1/resume", api, e.resume, []int{ok, badRequest, forbidden}},
 		{post, "/v1/release", api, e.release, []int{ok, badRequest, forbidden}},
+		{post, "/v1/approve", api, e.approve, []int{ok, badRequest, forbidden, notFound, conflict}},
+		{post, "/v1/deny", api, e.deny, []int{ok, badRequest, forbidden, notFound, conflict}},
+		{post, "/v1/mark", api, e.mark, []int{ok, badRequest, forbidden, notFound}},
+		{post, "/v1/unmark", api, e.unmark, []int{ok, badRequest, forbidden, notFound}},
 		{post, "/v1/unpin", api, e.unpin, []int{accepted, badRequest, forbidden, notFound, conflict}},
 	}
 }

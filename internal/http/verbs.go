@@ -24,6 +24,11 @@ type request struct {
 	Target string `json:"target"`
 	Reason string `json:"reason"`
 	For    string `json:"for"` // a Go duration such as 30m; empty: until it is resumed
+
+	Run      string `json:"run"`
+	Digest   string `json:"digest"` // of a plan, or its first characters
+	Revision string `json:"revision"`
+	Storm    string `json:"storm"` // "true", or left out
 }
 
 // pause stops automation for the fleet, or for one target or rule.
@@ -108,21 +113,34 @@ func (e *edge) resume(w nethttp.ResponseWriter, r *nethttp.Request) {
 
 // release needs a name: nobody closes every breaker at once by leaving something out.
 func (e *edge) release(w nethttp.ResponseWriter, r *nethttp.Request) {
-	req, err := decode(r, "rule", "target")
-	if err == nil && req.Rule == "" && req.Target == "" {
-		err = errors.New("name a rule, a target, or both")
+	req, err := decode(r, "rule", "target", "storm")
+	if err == nil {
+		err = req.needRelease()
 	}
 	if err != nil {
 		refuse(w, badRequest, err.Error())
 		return
 	}
-	n, err := e.cfg.Control.Release(r.Context(), Release{Rule: req.Rule, Target: req.Target, Actor: actor(r)})
+	n, err := e.cfg.Control.Release(r.Context(), Release{Rule: req.Rule, Target: req.Target, Storm: req.Storm != "", Actor: actor(r)})
 	if err != nil {
 		e.fail(w, r, err)
 		return
 	}
-	e.cfg.Log.WarnContext(r.Context(), "released", "rule", req.Rule, "target", req.Target, "actor", actor(r), "breakers", n)
+	e.cfg.Log.WarnContext(r.Context(), "released", "rule", req.Rule, "target", req.Target, "storm", req.Storm, "actor", actor(r), "released", n)
 	answer(w, ok, map[string]int{"released": n})
+}
+
+func (q request) needRelease() error {
+	switch {
+	case q.Storm != "" && q.Storm != "true":
+		return fmt.Errorf("storm is true or left out, not %.40q", q.Storm)
+	case q.Storm != "" && q.Rule+q.Target != "":
+		return errors.New("a storm is the fleet's: name no rule and no target beside it")
+	case q.Storm == "" && q.Rule+q.Target == "":
+		return errors.New("name a rule, a target or both, or the storm")
+	default:
+		return nil
+	}
 }
 
 func (e *edge) unpin(w nethttp.ResponseWriter, r *nethttp.Request) {
@@ -156,7 +174,10 @@ func decode(r *nethttp.Request, fields ...string) (request, error) {
 		return request{}, fmt.Errorf("the body must be one JSON object of strings with %s", strings.Join(fields, ", "))
 	}
 	var q request
-	places := map[string]*string{"rule": &q.Rule, "target": &q.Target, "reason": &q.Reason, "for": &q.For}
+	places := map[string]*string{
+		"rule": &q.Rule, "target": &q.Target, "reason": &q.Reason, "for": &q.For,
+		"run": &q.Run, "digest": &q.Digest, "revision": &q.Revision, "storm": &q.Storm,
+	}
 	for _, name := range fields {
 		if value, there := given[name]; there && value == "" && (name == "rule" || name == "target") {
 			return request{}, fmt.Errorf("%s is empty: leave it out if all is meant", name)

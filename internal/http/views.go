@@ -45,10 +45,12 @@ type Counts struct {
 	Messages int            `json:"messages"` // not told yet
 }
 
-// Release names the breakers to close: of a rule, of a target, or of a rule on a target.
+// Release names the breakers to close: of a rule, of a target, or of a rule on a target. With a target its latches are opened too.
+// Storm ends a storm instead.
 type Release struct {
 	Rule   string
 	Target string
+	Storm  bool
 	Actor  string
 }
 

@@ -37,7 +37,7 @@ func (e *Engine) Accept(ctx context.Context, in Inbound) (Accepted, error) {
 	event := Event{ID: e.NewID(), Source: in.Source, ReceivedAt: now, RulesHash: set.Hash, Body: in.Body}
 	d, err := source.Parse(in.Body, now)
 	event.DedupKey, event.Type, event.OccurredAt, event.Delivery = d.DedupKey, d.Type, d.OccurredAt, d
-	a := Acceptance{Event: event}
+	a := Acceptance{Event: event, Holds: e.holds(in.Source, d)}
 	switch {
 	case err != nil:
 		a.Event.State, a.Event.Note = EventInvalid, err.Error()
@@ -61,6 +61,21 @@ func (e *Engine) Accept(ctx context.Context, in Inbound) (Accepted, error) {
 	}
 	accepted.Note = a.Event.Note
 	return accepted, nil
+}
+
+// holds are the words of people, other than us, about whose hand an incident is in.
+func (e *Engine) holds(source string, d sources.Delivery) []Hold {
+	var all []Hold
+	us, _ := e.selves.Load(source)
+	for _, h := range d.Holds {
+		if !h.Lifted && h.ByID != "" && h.ByID == us {
+			continue
+		}
+		all = append(all, Hold{
+			IncidentID: h.IncidentID, IncidentKey: h.IncidentKey, By: first(oneLine(h.By), first(h.ByID, "a person")), At: h.At, Lifted: h.Lifted,
+		})
+	}
+	return all
 }
 
 // Known reports whether the rules in force declare the source.

@@ -3,6 +3,7 @@ package remediation
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -43,10 +44,61 @@ func (v *visit) apply(ctx context.Context) {
 		v.drop(guard.Refuse(guard.RulesChanged, "the action %s is gone", v.step().Kind))
 		return
 	}
+	if !v.mayCall(ctx) {
+		return
+	}
 	failpoint.Here("apply.before")
 	receipt, err := v.call(ctx, action)
 	failpoint.Here("apply.after")
 	v.answered(receipt, err)
+}
+
+// mayCall asks once more right before a call that is no way back: a process that stood still since the intent may have lost the run, its
+// plan may be old, and somebody may have pressed the stop button.
+func (v *visit) mayCall(ctx context.Context) bool {
+	now := v.e.Now()
+	if !now.Before(v.leased) {
+		v.left = fmt.Errorf("the lease of run %s ended before its call: %w", v.run.ID, ErrFenced)
+		return false
+	}
+	if v.wayBack() {
+		return true
+	}
+	if refusal := v.stopped(ctx, now); refusal != nil {
+		v.drop(refusal)
+		return false
+	}
+	if refusal := guard.Fresh(v.basis, guard.Freshness{Plan: planTTL, Facts: factsTTL}, v.set.Hash, now); refusal != nil && v.run.Origin == ByAlert {
+		v.discard(refusal)
+		return false
+	}
+	return true
+}
+
+// stopped reads the stop button. One that cannot be read counts as pressed.
+func (v *visit) stopped(ctx context.Context, now time.Time) *guard.Refusal {
+	snapshot, err := v.e.Runs.Snapshot(ctx, v.query())
+	if err != nil {
+		return guard.Refuse(guard.GuardFailed, "the stop button could not be read: %s", err)
+	}
+	return guard.Stopped(snapshot.Pauses, v.run.Rule, v.run.Target, now)
+}
+
+// discard drops an act that was not made because its plan is too old, and plans again.
+func (v *visit) discard(r *guard.Refusal) {
+	v.step().Detail = r.Error()
+	v.endStep(StepDropped)
+	v.journal(EntryApplied, "the call was not made, and is planned again: "+r.Error())
+	v.planAgain(r)
+}
+
+// planAgain goes back to the decision, unless that has been tried often enough.
+func (v *visit) planAgain(r *guard.Refusal) {
+	if v.run.Attempt >= maxAttempts {
+		v.refuse(r)
+		return
+	}
+	v.run.Phase, v.run.Tries = PhaseDecide, 0
 }
 
 func (v *visit) call(ctx context.Context, action executors.Action) (executors.Receipt, error) {
@@ -261,12 +313,9 @@ func (v *visit) notApplied(o executors.Observation) {
 		v.undoAgain()
 		return
 	}
-	if v.run.Attempt >= maxAttempts {
-		v.refuse(guard.Refuse(guard.PlanChanged, "the target kept changing: %d plans in a row lost their precondition", v.run.Attempt))
-		return
-	}
-	v.run.Phase, v.run.Tries = PhaseDecide, 0
+	v.planAgain(guard.Refuse(guard.PlanChanged, "the target kept changing: %d plans in a row lost their precondition", v.run.Attempt))
 	switch {
+	case v.run.State == Done:
 	case v.run.Attempt > 1 && v.steps[v.run.Step-1].State == StepApplied: // of the same rung: the act has several parts
 		v.run.Step, v.run.Phase = v.run.Step-1, PhaseObserve // the part before says again what comes next
 	case v.run.Origin == ByFollowUp:

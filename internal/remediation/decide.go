@@ -3,6 +3,7 @@ package remediation
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -29,7 +30,24 @@ func (v *visit) decide(ctx context.Context) {
 		v.finish(Observed, "the rule only diagnoses; a human is called")
 		return
 	}
-	v.plan(ctx)
+	if v.agree() {
+		v.plan(ctx)
+	}
+}
+
+// decideSafely turns a panic of a guard, a probe or a plan into a refusal: what cannot be judged is not done.
+func (v *visit) decideSafely(ctx context.Context) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		v.e.Log.Error("a decision panicked and is refused", "run", v.run.ID, "panic", p, "stack", string(debug.Stack()))
+		v.run, v.out = v.start, Commit{Now: v.e.Now()}
+		v.refuse(guard.Refuse(guard.GuardFailed, "the decision broke off: %v", p))
+	}()
+	v.oldest = time.Time{}
+	v.decide(ctx)
 }
 
 func (v *visit) decideByHand(ctx context.Context) {
@@ -106,7 +124,7 @@ type choice struct {
 // consider judges one candidate. A rule that cannot be judged bars those behind it: with its facts it might have come first.
 func (v *visit) consider(ctx context.Context, c *choice) {
 	observes := v.rule.Mode == rules.Observe
-	if age := v.e.Now().Sub(v.run.EventAt); age > v.rule.MaxAge {
+	if age := v.e.Now().Sub(v.run.EventAt); age > v.rule.MaxAge && v.run.Approved == "" { // a human knows how old it is
 		c.stale = first(c.stale, fmt.Sprintf("the event is %s old, older than %s", age.Round(time.Second), v.rule.MaxAge))
 		v.ruling(StaleEvent, c.stale)
 		return

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/executors"
+	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/rules"
 )
 
@@ -21,6 +22,11 @@ type Config struct {
 	Systems     *Systems
 	Metrics     *Metrics
 	Log         *slog.Logger
+
+	// Pressed gives the pause that is pressed outside the store, such as by a file; nil when there is none. It may be nil itself.
+	Pressed func() *guard.Pause
+	// Protected are identities of targets that are this process itself, beside those the rules name.
+	Protected []string
 
 	Owner string        // names this process in leases
 	Lease time.Duration // how long a claim lasts without a sign of life
@@ -50,6 +56,9 @@ const (
 	throttleWait  = 30 * time.Second
 	lateWait      = 5 * time.Second // for a call whose answer was lost to land
 	callTimeout   = 10 * time.Second
+	rereadTimeout = 3 * time.Second
+	planTTL       = time.Minute     // of a plan, until its call
+	factsTTL      = 2 * time.Minute // of the facts a plan rests on
 	leaseMargin   = 2 * time.Second
 	maxSeen       = 60
 	maxFactBytes  = 4096
@@ -85,7 +94,9 @@ func (e *Engine) open(ctx context.Context, c Claimed) (*visit, error) {
 	if c.Run.Alert.IncidentID == "" {
 		c.Run.Alert.IncidentID = c.Incident // keys recur: what is told later belongs to the incident of the first word
 	}
-	v := &visit{e: e, run: c.Run, steps: c.Steps, episode: c.Episode, leased: c.Run.LeaseUntil}
+	v := &visit{
+		e: e, run: c.Run, steps: c.Steps, episode: c.Episode, leased: c.Run.LeaseUntil, approval: c.Approval, marks: c.Marks,
+	}
 	v.set = e.Rules.Current()
 	if v.run.RulesHash == v.set.Hash || !v.run.Acted && v.run.Origin != ByFollowUp {
 		v.bind(v.run.Rule)
@@ -120,6 +131,12 @@ type visit struct {
 	leased  time.Time // until when the claim holds
 	fresh   bool      // the intent in progress was recorded by this visit: the call was certainly not made before
 	over    bool
+
+	approval *Approval
+	marks    map[string]string
+	oldest   time.Time  // when the oldest fact of this visit was asked
+	basis    guard.Plan // what the act in progress was planned on
+	left     error      // why the visit is given up with nothing committed
 }
 
 func (v *visit) bind(name string) {
@@ -141,7 +158,9 @@ func (v *visit) visit(ctx context.Context) error {
 	v.escalateLate()
 	switch v.run.Phase {
 	case PhaseDecide:
-		v.decide(ctx)
+		v.decideSafely(ctx)
+	case PhaseAsk:
+		v.hear()
 	case PhaseApply:
 		v.apply(ctx)
 	case PhaseObserve:
@@ -162,6 +181,9 @@ func (v *visit) visit(ctx context.Context) error {
 	}
 	if err := ctx.Err(); err != nil {
 		return err // what was found under a cancelled context means nothing
+	}
+	if v.left != nil {
+		return v.left
 	}
 	return v.commit(ctx)
 }
@@ -210,18 +232,33 @@ func (v *visit) env() executors.Env {
 	}
 	return executors.Env{
 		Target: target, Connections: v.e.Connections(), Now: v.e.Now(), Onset: v.run.Alert.StartsAt, Speed: v.e.Speed,
+		Marks: v.marks, Facts: v.known(),
 	}
+}
+
+// known are the facts of the bound rule that could be had, by their names.
+func (v *visit) known() map[string]any {
+	if v.facts == nil {
+		return nil
+	}
+	known := map[string]any{}
+	for name, fact := range v.facts {
+		if fact.Err == nil {
+			known[name] = fact.Answer.Fact
+		}
+	}
+	return known
 }
 
 // longest is the longest a call may take: always shorter than the lease, so that a late answer never meets a new owner.
 func (v *visit) longest() time.Duration { return max(v.e.Lease-leaseMargin, v.e.Lease/2) }
 
-// bounded gives a call its deadline.
+// bounded gives a call its deadline, which is never after the end of the lease.
 func (v *visit) bounded(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	if d <= 0 {
 		d = callTimeout
 	}
-	return context.WithTimeout(ctx, min(d, v.longest()))
+	return context.WithTimeout(ctx, min(d, v.longest(), max(v.leased.Sub(v.e.Now()), 0)))
 }
 
 // keep renews the lease when what is left of it is less than the longest call.

@@ -37,15 +37,23 @@ func (v *visit) place(name string) int {
 	if at, ok := v.run.Places[name]; ok {
 		return at
 	}
-	last := -1
-	for _, at := range v.run.Places {
-		last = max(last, at)
-	}
 	v.run.Places = maps.Clone(v.run.Places)
 	if v.run.Places == nil {
 		v.run.Places = map[string]int{}
 	}
-	v.run.Places[name] = last + 1
+	return placeIn(v.run.Places, name)
+}
+
+// placeIn gives a rule's place, or the next free one, which it takes.
+func placeIn(places map[string]int, name string) int {
+	if at, ok := places[name]; ok {
+		return at
+	}
+	last := -1
+	for _, at := range places {
+		last = max(last, at)
+	}
+	places[name] = last + 1
 	return last + 1
 }
 
@@ -79,6 +87,9 @@ func (v *visit) detailOf(rule string) string {
 func (v *visit) refuse(r *guard.Refusal) {
 	v.run.Reason = r.Reason
 	v.journal(EntryRefused, r.Error())
+	if r.Reason == guard.Storm {
+		v.callStorm(r)
+	}
 	if r.Reason == guard.NotFiring {
 		v.resolvedMeanwhile(r)
 		return
@@ -149,7 +160,7 @@ func (v *visit) commitRefusal(ctx context.Context, r *guard.Refusal) error {
 	v.run = v.start
 	v.run.Rules, v.run.Places, v.run.RulesHash, v.run.Rule, v.run.Mode, v.run.Seen = now.Rules, now.Places, now.RulesHash, now.Rule, now.Mode, now.Seen
 	v.steps = v.steps[:len(v.steps)-1]
-	v.out = Commit{Now: v.e.Now(), Rulings: refused.Rulings}
+	v.out = Commit{Now: v.e.Now(), Rulings: refused.Rulings, Want: refused.Want}
 	for _, e := range refused.Entries {
 		if e.Kind != EntryIntent {
 			v.journal(e.Kind, e.Text)
@@ -189,7 +200,7 @@ func (v *visit) end(outcome Outcome, detail string) {
 
 func (v *visit) close() {
 	v.run.State, v.run.Phase, v.run.DoneAt = Done, PhaseDone, v.out.Now
-	v.out.Unlock = true
+	v.out.Unlock, v.out.Unlatch = true, !v.touched()
 }
 
 // effect is what a finished run means to the breaker of its rule on the target: only verified outcomes of acts count.

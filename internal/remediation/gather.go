@@ -19,7 +19,7 @@ import (
 
 // regather asks the rule's probes again before a later rung, and ends the run when its condition does not hold any more.
 func (v *visit) regather(ctx context.Context) bool {
-	v.facts, v.asked = rules.Facts{}, map[string]rules.Fact{}
+	v.facts, v.asked, v.oldest = rules.Facts{}, map[string]rules.Fact{}, time.Time{}
 	v.gatherRest(ctx)
 	j := v.bound.If(v.signal(), v.facts)
 	switch {
@@ -43,6 +43,22 @@ func (v *visit) lackFacts(reason guard.Reason, what string) {
 		return
 	}
 	v.refuse(guard.Refuse(reason, "%s", what))
+}
+
+// agree refuses, after a few tries, facts that contradict each other: they may have been asked in the middle of a change.
+func (v *visit) agree() bool {
+	var all []guard.Claims
+	for _, p := range v.bound.Probes {
+		fact, asked := v.facts[p.Name]
+		if claiming, ok := fact.Answer.Fact.(executors.Claiming); ok && asked && fact.Err == nil {
+			all = append(all, guard.Claims{By: p.Name, Says: claiming.Claims()})
+		}
+	}
+	if refusal := guard.Agree(all); refusal != nil {
+		v.lackFacts(refusal.Reason, refusal.Detail)
+		return false
+	}
+	return true
 }
 
 // lacking tells a system that is not asked from one that did not answer.
@@ -84,6 +100,9 @@ func (v *visit) ask(ctx context.Context, p rules.BoundProbe, since time.Time) ru
 	}
 	env := v.env()
 	env.Since = since
+	if v.oldest.IsZero() {
+		v.oldest = env.Now
+	}
 	bounded, cancel := v.bounded(ctx, p.Timeout)
 	defer cancel()
 	defer v.catchUp()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/mixillo/remediator/internal/executors"
 	"github.com/mixillo/remediator/internal/failpoint"
@@ -23,7 +24,8 @@ func (v *visit) plan(ctx context.Context) {
 
 // prepare asks the shared guards before anything is planned, so that a refusal costs no call; they are asked again with the intent.
 func (v *visit) prepare(ctx context.Context, kind string, action executors.Action) {
-	intent := v.intent()
+	v.want()
+	intent := v.intent(kind)
 	if refusal := v.preview(ctx, intent); refusal != nil {
 		v.refuse(refusal)
 		return
@@ -38,12 +40,39 @@ func (v *visit) prepare(ctx context.Context, kind string, action executors.Actio
 		return
 	}
 	v.journal(EntryPlanned, change.Summary)
-	if v.run.Mode == string(rules.Approve) {
-		v.refuse(guard.Refuse(guard.NeedsApproval, "the plan is: %s", change.Summary))
+	if refusal := guard.Reaches(v.reach(change)); refusal != nil {
+		v.refuse(refusal)
+		return
+	}
+	if v.asks(change) || !v.reread(ctx, change) {
 		return
 	}
 	v.intend(change, intent)
+	v.basis.Facts = v.oldest
 }
+
+// want notes, for the storm guard, that a run wants to act on its target.
+func (v *visit) want() {
+	if v.run.Origin == ByAlert && !v.run.Acted {
+		v.out.Want = &guard.Want{Target: v.run.Target, At: v.out.Now}
+	}
+}
+
+// reach is what a planned change touches.
+func (v *visit) reach(c executors.Change) guard.Reach {
+	r := guard.Reach{
+		Target: v.run.Target, Changes: c.Target, Selects: c.Selects, Networks: c.Networks, Lasts: c.Lasts, Reversible: c.Reversible,
+		Auto: v.auto() && v.run.Mode != string(rules.Approve), Protected: slices.Concat(v.set.Protected, v.e.Protected),
+	}
+	env := v.env()
+	if section, ok := env.Target.Systems[executors.System(c.Kind)].(executors.Identified); ok {
+		r.Identity = section.Identity(env.Connections)
+	}
+	return r
+}
+
+// auto tells acts that no human has approved or asked for, and that take nothing back.
+func (v *visit) auto() bool { return v.run.Origin == ByAlert && !v.run.Undoing && v.run.Approved == "" }
 
 func (v *visit) planned(ctx context.Context, kind string, action executors.Action) (executors.Change, error) {
 	if err := v.keep(ctx); err != nil {
@@ -66,8 +95,12 @@ func (v *visit) planned(ctx context.Context, kind string, action executors.Actio
 func (v *visit) wayBack() bool { return v.run.Undoing || v.run.Origin == ByHand }
 
 // intent is what the act in question asks of the shared guards. The same rung tried again is neither debited nor counted again.
-func (v *visit) intent() *Intent {
+func (v *visit) intent(kind string) *Intent {
 	intent := &Intent{Query: v.query(), Exempt: v.wayBack()}
+	intent.Query.Act.Kind = kind
+	if known, ok := executors.LookupAction(kind); ok {
+		intent.Query.Once = known.Once && !intent.Exempt
+	}
 	if v.run.Attempt == 0 {
 		intent.Act, intent.Limits = guardAct(v), v.limits()
 	}
@@ -102,14 +135,20 @@ func (v *visit) begin(change executors.Change, intent *Intent) {
 	v.out.Steps = append(v.out.Steps, step)
 	v.out.Intent = intent
 	intent.Query.Now = v.out.Now
+	intent.Query.Act = guardAct(v)
+	intent.Query.Act.Kind = change.Kind
+	intent.Query.Act.From, intent.Query.Act.To = guard.Changed(change.Before, change.After)
+	if intent.Act.Run != "" {
+		intent.Act = intent.Query.Act
+	}
 	v.run.State, v.run.Phase, v.run.Tries = Running, PhaseApply, 0
 	v.run.Until = v.out.Now.Add(v.e.scale(observeWithin))
-	v.fresh = true
+	v.fresh, v.basis = true, guard.Plan{At: change.PlannedAt, Rules: v.set.Hash}
 }
 
 func (v *visit) query() SnapshotQuery {
 	q := SnapshotQuery{Now: v.out.Now, Run: v.run.ID, Rule: v.run.Rule, Target: v.run.Target, First: !v.run.Acted && v.run.Origin == ByAlert,
-		MustFire: v.run.Origin == ByAlert && !v.run.Undoing}
+		MustFire: v.run.Origin == ByAlert && !v.run.Undoing, Auto: v.auto(), RulesHash: v.set.Hash, Pauses: v.e.pressed()}
 	if v.rule != nil {
 		q.Breaker = v.rule.Breaker
 	}

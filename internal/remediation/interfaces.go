@@ -65,7 +65,39 @@ type Acceptance struct {
 	Proposals []Proposal
 	Rulings   []Ruling // decided without a run: stale, unknown target
 	Resolved  []Resolution
+	Holds     []Hold
 	Messages  []Message // e.g. the escalation of a look-up that failed for good
+	// Again is the parked run that this is the next attempt of: its event is stored already. Nothing is stored when the run is not
+	// parked any more, or when another run has taken its place.
+	Again string
+}
+
+// Hold is a person's word that they are at an incident: runs by themselves leave it alone until it is lifted.
+type Hold struct {
+	IncidentID  string    `json:"incident_id,omitempty"`
+	IncidentKey string    `json:"incident_key,omitempty"`
+	By          string    `json:"by"`
+	At          time.Time `json:"at"`
+	Lifted      bool      `json:"lifted,omitempty"`
+}
+
+// Mark is a human's word that a revision of a target cannot be gone back past, such as after a change of the schema.
+type Mark struct {
+	Target   string    `json:"target"`
+	Revision string    `json:"revision"`
+	Reason   string    `json:"reason"`
+	Actor    string    `json:"actor"`
+	At       time.Time `json:"at"`
+}
+
+// Approval is a human's answer to a plan.
+type Approval struct {
+	Run      string    `json:"run"`
+	Digest   string    `json:"digest"` // of the plan that was shown
+	Actor    string    `json:"actor"`
+	Reason   string    `json:"reason,omitempty"`
+	Approved bool      `json:"approved"`
+	At       time.Time `json:"at"`
 }
 
 // Accepted is what became of an Acceptance.
@@ -100,6 +132,9 @@ type Intake interface {
 	Event(ctx context.Context, id string) (Event, error)
 	// Postpone records that a pending event could not be looked up and is tried again.
 	Postpone(ctx context.Context, id string, until time.Time, why string) error
+	// Parked gives the runs that were refused while they waited for a human's word, and whose alert still fires: oldest first, at most
+	// a few hundred.
+	Parked(ctx context.Context) ([]Run, error)
 }
 
 // Claim asks for the right to work on a run.
@@ -117,6 +152,10 @@ type Claimed struct {
 	Episode Related // of the run's own episode: whether it has resolved
 	// Incident is the id of the incident that the run's messages, or its parent's, were told on; empty when none was.
 	Incident string
+	// Approval is the answer to what the run has asked, nil before there is one.
+	Approval *Approval
+	// Marks are the revisions of the target that cannot be gone back past, with the reason.
+	Marks map[string]string
 }
 
 // Runs keeps runs.
@@ -143,6 +182,14 @@ type SnapshotQuery struct {
 	// MustFire: the run's alert must not have resolved.
 	MustFire bool
 	Breaker  breaker.Policy
+	// Auto: no human has approved, so that a hold on the incident counts.
+	Auto bool
+	Act  guard.Act // what is about to be done; its kind, From and To are empty before it is planned
+	// Once: a second act of this kind on the target waits for a release.
+	Once bool
+	// RulesHash is what the run is judged by; Pauses are those pressed outside the store.
+	RulesHash string
+	Pauses    []guard.Pause
 }
 
 // Commit is the value a visit ends in.
@@ -158,9 +205,18 @@ type Commit struct {
 	Effect  breaker.Effect
 	Breaker breaker.Policy
 	Unlock  bool
-	Debts   []Debt    // opened, or settled when SettledAt is set
-	Spawn   []Run     // follow-ups
-	Lease   time.Time // until when the claim goes on; zero: release it
+	Unlatch bool        // nothing that the run did has had an effect: it leaves no latch
+	Want    *guard.Want // the run wants to act, whatever becomes of it
+	Storm   *StormCall  // the run was refused for a storm
+	Debts   []Debt      // opened, or settled when SettledAt is set
+	Spawn   []Run       // follow-ups
+	Lease   time.Time   // until when the claim goes on; zero: release it
+}
+
+// StormCall pages once for a storm: the message is told when no run was refused for one since Since, or since the last release.
+type StormCall struct {
+	Since time.Time
+	Page  Message
 }
 
 // Intent asks for lock, debit and shared guards in the commit's transaction.

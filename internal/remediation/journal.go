@@ -25,6 +25,8 @@ const (
 	EntryFacts     = "facts"
 	EntryChosen    = "chosen"
 	EntryPlanned   = "planned"
+	EntryAsked     = "asked"
+	EntryApproved  = "approved"
 	EntryRefused   = "refused"
 	EntryIntent    = "intent"
 	EntryApplied   = "applied"

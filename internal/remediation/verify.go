@@ -133,7 +133,7 @@ func (v *visit) nextRung(detail string) bool {
 	}
 	v.journal(EntryOutcome, "the rung did not help: "+detail)
 	v.run.Rung++
-	v.run.Attempt, v.run.Tries, v.run.Undoing = 0, 0, false
+	v.run.Attempt, v.run.Tries, v.run.Undoing, v.run.Approved = 0, 0, false, ""
 	v.run.State, v.run.Phase = Running, PhaseDecide
 	return true
 }

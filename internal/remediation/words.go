@@ -126,13 +126,14 @@ const (
 type Phase string
 
 // Decide covers gather, choose, plan and guards up to the intent. Apply makes the call the intent names, Observe reads back,
-// Verify samples, Undo plans the way back. Calm and Remind are the phases of follow-ups.
+// Verify samples, Undo plans the way back. Ask waits for a human's answer to a plan. Calm, Remind and Await are the phases of follow-ups.
 const (
 	PhaseDecide  Phase = "decide"
 	PhaseApply   Phase = "apply"
 	PhaseObserve Phase = "observe"
 	PhaseVerify  Phase = "verify"
 	PhaseUndo    Phase = "undo"
+	PhaseAsk     Phase = "ask"
 	PhaseCalm    Phase = "calm"
 	PhaseRemind  Phase = "remind"
 	PhaseAwait   Phase = "await"
@@ -172,6 +173,8 @@ type Run struct {
 	Of        *Step     `json:"of,omitempty"`        // the act a follow-up looks after
 	Behind    []Step    `json:"behind,omitempty"`    // the acts before that one, to be taken back after it, last first
 	Acted     bool      `json:"acted"`               // an intent was recorded
+	Asked     string    `json:"asked,omitempty"`     // digest of the plan that a human was shown
+	Approved  string    `json:"approved,omitempty"`  // digest of the plan that a human has approved
 	Acked     bool      `json:"acked,omitempty"`     // an acknowledgement was sent to the outbox
 	Escalated bool      `json:"escalated,omitempty"` // an escalation was sent to the outbox
 	Tries     int       `json:"tries,omitempty"`     // of the phase, e.g. unclear observations

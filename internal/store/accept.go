@@ -151,8 +151,11 @@ func (in *admission) store(ctx context.Context, a remediation.Acceptance) error 
 			return err
 		}
 	}
+	if err := in.holds(ctx, a.Holds); err != nil {
+		return err
+	}
 	for _, p := range a.Proposals {
-		if err := in.propose(ctx, p); err != nil {
+		if err := in.propose(ctx, p, a.Again != ""); err != nil {
 			return err
 		}
 	}
@@ -167,6 +170,11 @@ func (in *admission) store(ctx context.Context, a remediation.Acceptance) error 
 // event stores the event, or completes it when it was looked up. It reports false for one that is known, or completed, already.
 func (in *admission) event(ctx context.Context, a remediation.Acceptance) (bool, error) {
 	in.accepted.Event = a.Event.ID
+	if a.Again != "" {
+		fresh, err := unpark(ctx, in.t, a.Again)
+		in.accepted.Duplicate = !fresh
+		return fresh, err
+	}
 	if a.Looked {
 		fresh, err := completeEvent(ctx, in.t, a.Event)
 		in.accepted.Duplicate = !fresh
@@ -189,12 +197,16 @@ func (in *admission) event(ctx context.Context, a remediation.Acceptance) (bool,
 }
 
 // propose inserts the run, claimed by this process, or records that the event belongs to a run that exists.
-func (in *admission) propose(ctx context.Context, p remediation.Proposal) error {
+// What is judged again and finds its place taken leaves the verdicts of the event as they are.
+func (in *admission) propose(ctx context.Context, p remediation.Proposal, again bool) error {
 	related, err := relatedRuns(ctx, in.t, p.Run)
 	if err != nil {
 		return err
 	}
 	decision := remediation.Admit(p, related)
+	if again && !decision.New {
+		return nil
+	}
 	rulings := make([]remediation.Ruling, len(p.Rulings))
 	for i, r := range p.Rulings {
 		r.Run, r.Detail = p.Run.ID, cmp.Or(r.Detail, decision.Why)

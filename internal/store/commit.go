@@ -54,7 +54,7 @@ type wish struct {
 func (c *commit) apply(ctx context.Context, t *transaction) error {
 	c.t = t
 	for _, part := range []func(context.Context) error{
-		c.run, c.intent, c.feed, c.unlock, c.steps, c.rulings, c.entries, c.messages, c.debts, c.spawn,
+		c.run, c.intent, c.want, c.storm, c.feed, c.unlock, c.steps, c.rulings, c.entries, c.messages, c.debts, c.spawn,
 	} {
 		if err := part(ctx); err != nil {
 			return err
@@ -94,10 +94,10 @@ func (c *commit) run(ctx context.Context) error {
 	}
 	a := run.Alert
 	err = c.t.QueryRow(ctx, []any{&run.Version}, `UPDATE runs SET version = version + 1, state = $1, outcome = $2, reason = $3, acted = $4,
-		lease_owner = $5, lease_until = $6, due_at = $7, incident_key = $8, incident_id = $9, data = $10
+		lease_owner = $5, lease_until = $6, due_at = $7, incident_key = $8, incident_id = $9, data = $10, parked = $14
 		WHERE id = $11 AND epoch = $12 AND lease_owner = $13 RETURNING version`,
 		string(run.State), string(run.Outcome), string(run.Reason), flag(run.Acted), owner, micros(c.Lease), micros(due),
-		a.IncidentKey, a.IncidentID, data, run.ID, run.Epoch, c.owner)
+		a.IncidentKey, a.IncidentID, data, run.ID, run.Epoch, c.owner, parked(run))
 	if errors.Is(err, errNoRow) {
 		return remediation.ErrFenced
 	}
@@ -148,6 +148,9 @@ func (c *commit) intent(ctx context.Context) error {
 	if err := c.debit(ctx, in.Act); err != nil {
 		return err
 	}
+	if err := c.latch(ctx, in.Query); err != nil {
+		return err
+	}
 	if begun := row.Begin(in.Query.Run); !in.Exempt && begun != row {
 		return saveBreaker(ctx, c.t, in.Query.Rule, in.Query.Target, begun)
 	}
@@ -169,7 +172,11 @@ func (c *commit) debit(ctx context.Context, a guard.Act) error {
 	if a.Run == "" {
 		return nil
 	}
-	_, err := c.t.Exec(ctx, `INSERT INTO acts (run, rule, target, at) VALUES ($1, $2, $3, $4)`, a.Run, a.Rule, a.Target, micros(a.At))
+	data, err := encode(a)
+	if err != nil {
+		return err
+	}
+	_, err = c.t.Exec(ctx, `INSERT INTO acts (run, rule, target, at, data) VALUES ($1, $2, $3, $4, $5)`, a.Run, a.Rule, a.Target, micros(a.At), data)
 	if err != nil {
 		return fmt.Errorf("debiting the act: %w", err)
 	}
@@ -212,6 +219,12 @@ func (c *commit) unlock(ctx context.Context) error {
 	}
 	if _, err := c.t.Exec(ctx, `DELETE FROM locks WHERE target = $1 AND run = $2`, c.Run.Target, c.Run.ID); err != nil {
 		return fmt.Errorf("unlocking target %s: %w", c.Run.Target, err)
+	}
+	if !c.Unlatch {
+		return nil
+	}
+	if _, err := c.t.Exec(ctx, `DELETE FROM latches WHERE target = $1 AND run = $2`, c.Run.Target, c.Run.ID); err != nil {
+		return fmt.Errorf("opening the latch of %s: %w", c.Run.Target, err)
 	}
 	return nil
 }

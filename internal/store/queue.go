@@ -22,6 +22,8 @@ type Worker interface {
 	Match(ctx context.Context, event string) error
 	// Deliver tells messages of the lane until the outbox has none that may be told now.
 	Deliver(ctx context.Context, lane remediation.Lane) error
+	// Rejudge gives parked runs their next attempt once nothing parks them any more.
+	Rejudge(ctx context.Context) error
 }
 
 const (
@@ -142,7 +144,7 @@ func (s *Store) sweepAlways(ctx context.Context, r *roads) {
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
 	for {
-		if err := s.sweep(ctx); err != nil {
+		if err := errors.Join(s.sweep(ctx), r.worker.Rejudge(ctx)); err != nil {
 			s.log.Warn("sweeping", "error", err)
 		}
 		select {

@@ -173,7 +173,13 @@ func claimed(ctx context.Context, t tx, run remediation.Run) (remediation.Claime
 		return c, err
 	}
 	c.Episode = own.Related
-	c.Incident, err = toldIncident(ctx, t, run)
+	if c.Incident, err = toldIncident(ctx, t, run); err != nil {
+		return c, err
+	}
+	if c.Approval, err = readApproval(ctx, t, run); err != nil {
+		return c, err
+	}
+	c.Marks, err = readMarks(ctx, t, run.Target)
 	return c, err
 }
 

@@ -22,7 +22,9 @@ func (s *Store) Snapshot(ctx context.Context, q remediation.SnapshotQuery) (guar
 
 // readSnapshot also gives the breaker's row that the snapshot's reason was judged by.
 func readSnapshot(ctx context.Context, t tx, q remediation.SnapshotQuery) (guard.Snapshot, breaker.Row, error) {
-	snapshot := guard.Snapshot{Now: q.Now, Run: q.Run, Rule: q.Rule, Target: q.Target, FirstAct: q.First}
+	snapshot := guard.Snapshot{
+		Now: q.Now, Run: q.Run, Rule: q.Rule, Target: q.Target, FirstAct: q.First, Auto: q.Auto, Act: q.Act,
+	}
 	row, err := readBreaker(ctx, t, q.Rule, q.Target)
 	if err != nil {
 		return snapshot, row, err
@@ -42,21 +44,33 @@ func readSnapshot(ctx context.Context, t tx, q remediation.SnapshotQuery) (guard
 	if snapshot.Pauses, err = readPauses(ctx, t); err != nil {
 		return snapshot, row, err
 	}
+	snapshot.Pauses = append(snapshot.Pauses, q.Pauses...)
+	if err := readStanding(ctx, t, q, &snapshot); err != nil {
+		return snapshot, row, err
+	}
 	snapshot.Acts, err = readActs(ctx, t, q.Now.Add(-actsKept))
 	return snapshot, row, err
 }
 
 func readActs(ctx context.Context, t tx, since time.Time) ([]guard.Act, error) {
-	acts, err := list(ctx, t, func(r row) (a guard.Act, err error) {
-		var at int64
-		err = r.Scan(&a.Run, &a.Rule, &a.Target, &at)
-		a.At = fromMicros(at)
-		return a, err
-	}, `SELECT run, rule, target, at FROM acts WHERE at >= $1 ORDER BY at`, micros(since))
+	acts, err := list(ctx, t, scanAct, `SELECT run, rule, target, at, data FROM acts WHERE at >= $1 ORDER BY at`, micros(since))
 	if err != nil {
 		return nil, fmt.Errorf("reading the acts: %w", err)
 	}
 	return acts, nil
+}
+
+func scanAct(r row) (a guard.Act, err error) {
+	var (
+		at   int64
+		data string
+	)
+	if err := r.Scan(&a.Run, &a.Rule, &a.Target, &at, &data); err != nil {
+		return a, err
+	}
+	err = decode(data, &a)
+	a.At = fromMicros(at)
+	return a, err
 }
 
 // Acts reads the debits since a time, oldest first.
@@ -103,13 +117,21 @@ func (s *Store) Resume(ctx context.Context, scope guard.Scope, name string) (int
 	return n, nil
 }
 
-// Release closes the breakers of a rule on a target, either of which may be "" for any, and reports how many there were.
+// Release closes the breakers of a rule on a target, either of which may be "" for any, opens the latches of the target where one is
+// named, and reports how many of both there were.
 func (s *Store) Release(ctx context.Context, rule, target string) (int, error) {
 	n, err := s.change(ctx, `DELETE FROM breakers WHERE ($1 = '' OR rule = $1) AND ($2 = '' OR target = $2)`, rule, target)
 	if err != nil {
 		return 0, fmt.Errorf("closing the breakers of rule %q on %q: %w", rule, target, err)
 	}
-	return n, nil
+	if target == "" {
+		return n, nil
+	}
+	latches, err := s.change(ctx, `DELETE FROM latches WHERE target = $1`, target)
+	if err != nil {
+		return n, fmt.Errorf("opening the latches of %s: %w", target, err)
+	}
+	return n + latches, nil
 }
 
 func (s *Store) change(ctx context.Context, query string, args ...any) (int, error) {

@@ -219,6 +219,8 @@ func (r *recorder) Advance(_ context.Context, h remediation.Hint) error {
 	return r.note(fmt.Sprintf("advance %s@%d", h.Run, h.Version))
 }
 
+func (*recorder) Rejudge(context.Context) error { return nil }
+
 func (r *recorder) Match(_ context.Context, event string) error { return r.note("match " + event) }
 
 func (r *recorder) Deliver(_ context.Context, l remediation.Lane) error {

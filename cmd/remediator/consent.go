@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mixillo/remediator/internal/guard"
+	"github.com/mixillo/remediator/internal/remediation"
+)
+
+// Answer implements http.Consent. A digest may be cut short, as it is shown in the question.
+func (a *api) Answer(ctx context.Context, answer remediation.Approval) error {
+	v, err := a.app.store.Run(ctx, answer.Run)
+	if err != nil {
+		return err
+	}
+	if asked := v.Run.Asked; asked != "" && strings.HasPrefix(asked, answer.Digest) {
+		answer.Digest = asked
+	}
+	err = a.app.store.Answer(ctx, answer)
+	if errors.Is(err, remediation.ErrStaleHint) {
+		return fmt.Errorf("run %s asks nothing, asks something else, or has its answer: %w", answer.Run, err)
+	}
+	return err
+}
+
+// Mark implements http.Consent.
+func (a *api) Mark(ctx context.Context, m remediation.Mark) error {
+	if err := a.known(guard.Target, m.Target); err != nil {
+		return err
+	}
+	return a.app.store.Mark(ctx, m)
+}
+
+// Unmark implements http.Consent.
+func (a *api) Unmark(ctx context.Context, target, revision string) (bool, error) {
+	if err := a.known(guard.Target, target); err != nil {
+		return false, err
+	}
+	return a.app.store.Unmark(ctx, target, revision)
+}
+
+func newApprove() *cobra.Command {
+	var s scoped
+	cmd := &cobra.Command{Use: "approve RUN", Short: "Let a run carry out the plan it has asked about", Args: cobra.ExactArgs(1)}
+	cmd.Flags().StringVar(&s.Digest, "digest", "", "digest of the plan as it was shown, at least 12 characters (required)")
+	cmd.Flags().StringVar(&s.Reason, "reason", "", "why")
+	return verb(cmd, "/v1/approve", &s, &s.Run, "run", "digest", "reason")
+}
+
+func newDeny() *cobra.Command {
+	var s scoped
+	cmd := &cobra.Command{Use: "deny RUN", Short: "Keep a run from the plan it has asked about", Args: cobra.ExactArgs(1)}
+	cmd.Flags().StringVar(&s.Digest, "digest", "", "digest of the plan as it was shown, at least 12 characters (required)")
+	cmd.Flags().StringVar(&s.Reason, "reason", "", "why (required)")
+	return verb(cmd, "/v1/deny", &s, &s.Run, "run", "digest", "reason")
+}
+
+func newMark() *cobra.Command {
+	var s scoped
+	cmd := &cobra.Command{
+		Use: "mark TARGET", Short: "Say that a revision cannot be gone back past, such as after a change of the schema", Args: cobra.ExactArgs(1),
+	}
+	cmd.Flags().StringVar(&s.Revision, "no-rollback-past", "", "short name of the revision (required)")
+	cmd.Flags().StringVar(&s.Reason, "reason", "", "why; shown where a rollback is refused by it (required)")
+	return verb(cmd, "/v1/mark", &s, &s.Target, "target", "revision", "reason")
+}
+
+func newUnmark() *cobra.Command {
+	var s scoped
+	cmd := &cobra.Command{Use: "unmark TARGET", Short: "Take such a mark back", Args: cobra.ExactArgs(1)}
+	cmd.Flags().StringVar(&s.Revision, "no-rollback-past", "", "short name of the revision (required)")
+	return verb(cmd, "/v1/unmark", &s, &s.Target, "target", "revision")
+}

@@ -1,0 +1,64 @@
+package remediation
+
+import (
+	"fmt"
+
+	"github.com/mixillo/remediator/internal/executors"
+	"github.com/mixillo/remediator/internal/guard"
+	"github.com/mixillo/remediator/internal/rules"
+)
+
+// asks reports whether the act has to wait for a human, or must not be made because it is not the one that was approved. What is
+// approved is what would be done to what, not the version of the target or what was measured.
+func (v *visit) asks(c executors.Change) bool {
+	digest := c.Digest()
+	switch {
+	case v.wayBack() || v.run.Approved == digest:
+		return false
+	case v.run.Approved != "":
+		v.refuse(guard.Refuse(guard.PlanChanged, "what was approved is not what would be done now: %s", c.Summary))
+		return true
+	case v.run.Mode != string(rules.Approve):
+		return false
+	}
+	v.askPeople(c, digest)
+	return true
+}
+
+// askPeople shows the plan to people, which pages them, and lets the run wait for their answer. No lock is held meanwhile.
+func (v *visit) askPeople(c executors.Change, digest string) {
+	v.run.Asked, v.run.Phase = digest, PhaseAsk
+	v.wait(v.rule.Approval)
+	v.run.Until = v.run.WakeAt
+	v.journal(EntryAsked, fmt.Sprintf("a human is asked to approve until %s: %s", clock(v.run.Until), c.Summary))
+	text := v.question(c, digest)
+	v.tell(PagerDuty, Escalate, "remediator asks for an approval: "+c.Summary)
+	v.tell(PagerDuty, Note, text)
+	v.tell(Slack, Post, text)
+}
+
+func (v *visit) question(c executors.Change, digest string) string {
+	return fmt.Sprintf("remediator asks: may it %s?\nrule %s, target %s; asked until %s, then a human has to act by hand\n\n"+
+		"  remediator approve %s --digest %.12s\n  remediator deny %s --digest %.12s --reason \"…\"",
+		c.Summary, v.run.Rule, v.run.Target, clock(v.run.Until), v.run.ID, digest, v.run.ID, digest)
+}
+
+// hear looks for the answer. After a yes everything is asked and planned anew; only the same plan is carried out.
+func (v *visit) hear() {
+	v.run.State = Running
+	a := v.approval
+	switch {
+	case !v.episode.EndedAt.IsZero():
+		v.refuse(guard.Refuse(guard.NotFiring, "the alert resolved at %s", clock(v.episode.EndedAt)))
+	case a != nil && a.Approved:
+		v.run.Approved, v.run.Asked, v.run.Phase = a.Digest, "", PhaseDecide
+		v.journal(EntryApproved, fmt.Sprintf("%s approved the plan", a.Actor))
+	case a != nil:
+		v.refuse(guard.Refuse(guard.Denied, "%s said no: %s", a.Actor, a.Reason))
+	case !v.out.Now.Before(v.run.Until):
+		v.escalate("nobody answered whether remediator may act")
+		v.refuse(guard.Refuse(guard.ApprovalExpired, "nobody answered until %s", clock(v.run.Until)))
+	default:
+		v.wait(v.run.Until.Sub(v.out.Now))
+	}
+}
