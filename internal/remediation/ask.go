@@ -2,6 +2,7 @@ package remediation
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/mixillo/remediator/internal/executors"
 	"github.com/mixillo/remediator/internal/guard"
@@ -37,10 +38,17 @@ func (v *visit) askPeople(c executors.Change, digest string) {
 	v.tell(Slack, Post, text)
 }
 
+// question is the note that asks: what was seen, what would be done, and how to answer.
 func (v *visit) question(c executors.Change, digest string) string {
-	return fmt.Sprintf("remediator asks: may it %s?\nrule %s, target %s; asked until %s, then a human has to act by hand\n\n"+
-		"  remediator approve %s --digest %.12s\n  remediator deny %s --digest %.12s --reason \"…\"",
-		c.Summary, v.run.Rule, v.run.Target, clock(v.run.Until), v.run.ID, digest, v.run.ID, digest)
+	var b strings.Builder
+	fmt.Fprintf(&b, "remediator asks: may it %s?\nrule %s, target %s; asked until %s, then a human has to act by hand\n",
+		c.Summary, v.run.Rule, v.run.Target, clock(v.run.Until))
+	v.reportSeen(&b)
+	fmt.Fprintf(&b, "\nWhat it would do\n- %s\n", c.Summary)
+	reportChange(&b, c)
+	fmt.Fprintf(&b, "\nHow to answer\n- remediator approve %s --digest %.12s\n- remediator deny %s --digest %.12s --reason \"…\"",
+		v.run.ID, digest, v.run.ID, digest)
+	return b.String()
 }
 
 // hear looks for the answer. After a yes everything is asked and planned anew; only the same plan is carried out.

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/mixillo/remediator/internal/alert"
 	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/executors"
 	"github.com/mixillo/remediator/internal/guard"
@@ -21,6 +22,8 @@ import (
 const (
 	api = "api"
 	web = "web"
+
+	mail = "mail"
 )
 
 // scene is one target of the pretended outside world. Its state is one word; acts set it under a version as precondition.
@@ -41,6 +44,7 @@ type hooks struct {
 	observe func(n int, o executors.Observation) (executors.Observation, error)
 	ask     func(n int, f *fact) ([]string, error)
 	undo    func() error
+	change  func(c *executors.Change) // of what was planned
 }
 
 var scenes sync.Map // world + "/" + target -> *scene
@@ -97,12 +101,20 @@ type section struct {
 	World string `yaml:"world" rules:"required"`
 }
 
+// Identity implements executors.Identified.
+func (s *section) Identity(connect.Set) string { return "fake/" + s.World }
+
 // fact is what fake.probe finds.
 type fact struct {
 	OK    bool    `cel:"ok"`
 	Ill   bool    `cel:"ill"`
 	Value float64 `cel:"value"`
+
+	says string
 }
+
+// Claims implements executors.Claiming.
+func (f *fact) Claims() map[string]string { return map[string]string{"the state": f.says} }
 
 func (f *fact) IsSick() bool { return f.Ill }
 
@@ -165,6 +177,9 @@ func (a *act) Plan(_ context.Context, env executors.Env) (executors.Change, erro
 		c.Settles = executors.DebtPinnedTraffic
 	case "fake.two":
 		c.Data = json.RawMessage(`"` + a.Then + `"`)
+	}
+	if s.hooks.change != nil {
+		s.hooks.change(&c)
 	}
 	return c, nil
 }
@@ -273,6 +288,17 @@ func (s *sender) LookUp(_ context.Context, _ connect.Set, d sources.Delivery) (s
 	return answer.(func(sources.Delivery) (sources.Delivery, error))(d)
 }
 
+// standings are the answers of a world's senders to how an alert stands.
+var standings sync.Map // world -> func() (sources.Standing, error)
+
+func (s *sender) Reread(context.Context, connect.Set, alert.Alert) (sources.Standing, error) {
+	answer, ok := standings.Load(s.World)
+	if !ok {
+		return sources.Standing{}, nil
+	}
+	return answer.(func() (sources.Standing, error))()
+}
+
 // Self is who we are at every fake sender.
 func (*sender) Self(context.Context, connect.Set) (string, error) { return "bot", nil }
 
@@ -284,12 +310,13 @@ func init() {
 	executors.RegisterProbe(executors.ProbeKind{Name: "look.probe", New: func() executors.Probe { return &probe{} }, Fact: fact{}})
 	for name, takeback := range map[string]executors.Takeback{
 		"fake.act": executors.Never, "fake.back": executors.IfNotFixed, "fake.worse": executors.IfWorse, "fake.two": executors.Never,
-		"fake.pin": executors.Never, "fake.unpin": executors.Never, "cloud_run.scale": executors.Never,
+		"fake.pin": executors.Never, "fake.unpin": executors.Never, "fake.once": executors.Never, "cloud_run.scale": executors.Never,
 	} {
 		kind := executors.ActionKind{Name: name, Takeback: takeback, New: func() executors.Action { return &act{kind: name} }}
 		if name == "fake.unpin" {
 			kind.Settles = executors.DebtPinnedTraffic
 		}
+		kind.Once = name == "fake.once"
 		executors.RegisterAction(kind)
 	}
 }

@@ -192,9 +192,12 @@ func chooseCases() map[string]outcomeCase {
 			},
 			want: end{Outcome: remediation.Fixed, Steps: oneApplied, Messages: toldFixed},
 		},
-		"approve says the plan and waits for nobody": {
-			rules: []string{rule("cure", "mode: approve")}, detail: "set api from bad to good",
-			want: end{Outcome: remediation.RefusedRun, Reason: string(guard.NeedsApproval), Messages: toldOnly, Rulings: verdicts{"cure": remediation.Refused}},
+		"approve asks, and does nothing when nobody answers": {
+			rules: []string{rule("cure", "mode: approve")}, detail: "nobody answered",
+			want: end{
+				Outcome: remediation.RefusedRun, Reason: string(guard.ApprovalExpired), Rulings: verdicts{"cure": remediation.Refused},
+				Messages: []remediation.MessageKind{remediation.Escalate, remediation.Note, remediation.Escalate, remediation.Note},
+			},
 		},
 		"a rule that only diagnoses calls a human": {
 			rules: []string{rule("say", "-do", "-verify")}, detail: "only diagnoses",

@@ -166,6 +166,7 @@ func TestTargetBusy(t *testing.T) {
 	v := w.play(other(api))
 	w.expect(v, end{Outcome: remediation.RefusedRun, Reason: string(guard.TargetBusy), Messages: toldOnly, Rulings: verdicts{"cure": remediation.Refused}})
 	w.expect(w.finish(one), end{Outcome: remediation.Fixed, Steps: oneApplied, Messages: toldFixed})
+	w.advance(6 * time.Minute)
 	w.expect(w.play(other(api)), end{Outcome: remediation.Fixed, Steps: oneApplied, Messages: toldFixed}) // it was a passing refusal
 }
 

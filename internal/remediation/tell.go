@@ -267,14 +267,19 @@ func (v *visit) reportDone(b *strings.Builder) {
 		if s.State != StepApplied {
 			continue
 		}
-		for _, key := range slices.Sorted(maps.Keys(s.Change.After)) {
-			if s.Change.Before[key] != s.Change.After[key] {
-				fmt.Fprintf(b, "    %s: %s -> %s\n", key, first(s.Change.Before[key], "-"), s.Change.After[key])
-			}
+		reportChange(b, s.Change)
+	}
+}
+
+// reportChange shows what a change alters and why it is legal.
+func reportChange(b *strings.Builder, c executors.Change) {
+	for _, key := range slices.Sorted(maps.Keys(c.After)) {
+		if c.Before[key] != c.After[key] {
+			fmt.Fprintf(b, "    %s: %s -> %s\n", key, first(c.Before[key], "-"), c.After[key])
 		}
-		for _, line := range s.Change.Evidence {
-			fmt.Fprintf(b, "    because %s\n", line)
-		}
+	}
+	for _, line := range c.Evidence {
+		fmt.Fprintf(b, "    because %s\n", line)
 	}
 }
 

@@ -43,6 +43,7 @@ connections:
 targets:
   api: {fake: {world: %[1]s}}
   web: {fake: {world: %[1]s}}
+  mail: {fake: {world: %[1]s}}
 rules:
 `
 
@@ -93,6 +94,7 @@ type world struct {
 type racing struct {
 	remediation.Runs
 	before    func(remediation.Commit) // once, before the next intent is committed
+	after     func(remediation.Commit) // each time something was committed
 	dieBefore int                      // the commit, from 1, before which the process dies
 	dieAfter  int
 	commits   int
@@ -119,6 +121,9 @@ func (r *racing) Commit(ctx context.Context, c remediation.Commit) error {
 		panic(death{})
 	}
 	err := r.Runs.Commit(ctx, c)
+	if r.after != nil && err == nil {
+		r.after(c)
+	}
 	if r.commits == r.dieAfter {
 		panic(death{})
 	}
@@ -167,7 +172,7 @@ func newWorld(t *testing.T, ruleTexts ...string) *world {
 	w := &world{t: t, name: fmt.Sprintf("w%d", worlds.Add(1)), path: filepath.Join(t.TempDir(), "remediator.db"), book: &book{all: map[string]*rules.Set{}}}
 	must(t, os.WriteFile(w.path, emptyDatabase(), 0o600))
 	w.clock.Store(noon.UnixMicro())
-	for _, target := range []string{api, web} {
+	for _, target := range []string{api, web, mail} {
 		s := &scene{state: "bad", cured: map[string]bool{"good": true}, marks: map[string]string{}}
 		scenes.Store(w.name+"/"+target, s)
 	}
