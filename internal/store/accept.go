@@ -92,12 +92,15 @@ func (s *Store) acceptTogether(batch []*waiting) {
 
 func (s *Store) acceptBatch(batch []*waiting) error {
 	var (
-		now     = s.now()
+		now     = s.Now()
 		answers = make([]remediation.Accepted, len(batch))
 		jobs    []river.InsertManyParams
 		tasks   []task
 	)
 	err := s.write(context.Background(), writeAccept, func(ctx context.Context, t *transaction) error {
+		if err := t.serialise(ctx, admissionKeys(batch)...); err != nil {
+			return err
+		}
 		for i, w := range batch {
 			in := admission{t: t, now: now, lease: s.lease, owner: s.owner}
 			if err := in.store(ctx, w.acceptance); err != nil {
@@ -122,6 +125,21 @@ func (s *Store) acceptBatch(batch []*waiting) error {
 	}
 	s.offerAll(tasks)
 	return nil
+}
+
+// admissionKeys are held while a batch is stored. Admit joins a proposal to the runs there are of its target, so no other process may
+// add one meanwhile; and two that end the same episodes would wait for each other's rows.
+func admissionKeys(batch []*waiting) []string {
+	var keys []string
+	for _, w := range batch {
+		for _, p := range w.acceptance.Proposals {
+			keys = append(keys, "admit:"+p.Run.Target)
+		}
+		if len(w.acceptance.Resolved) > 0 {
+			keys = append(keys, "resolve")
+		}
+	}
+	return keys
 }
 
 func (s *Store) offerAll(tasks []task) {

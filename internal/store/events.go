@@ -94,7 +94,7 @@ func (s *Store) Postpone(ctx context.Context, id string, until time.Time, why st
 	if err != nil {
 		return fmt.Errorf("postponing event %s: %w", id, err)
 	}
-	s.crew.offerAfter(task{kind: matchTask, event: id}, until.Sub(s.now()))
+	s.crew.offerAfter(task{kind: matchTask, event: id}, until.Sub(s.Now()))
 	return nil
 }
 

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -10,7 +9,7 @@ import (
 	"time"
 
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riversqlite"
+	"github.com/riverqueue/river/riverdriver"
 
 	"github.com/mixillo/remediator/internal/remediation"
 )
@@ -156,7 +155,7 @@ func (s *Store) sweepAlways(ctx context.Context, r *roads) {
 }
 
 func (s *Store) sweep(ctx context.Context) error {
-	due, err := s.Due(ctx, s.now())
+	due, err := s.Due(ctx, s.Now())
 	if err != nil {
 		return err
 	}
@@ -272,12 +271,13 @@ func backstop(args visitArgs, at time.Time) river.InsertManyParams {
 	return river.InsertManyParams{Args: args, InsertOpts: &river.InsertOpts{ScheduledAt: at, MaxAttempts: 5}}
 }
 
-func (s *Store) newClient(db *sql.DB) (*river.Client[*sql.Tx], error) {
+// queueConfig is of River's client, whatever its database.
+func (s *Store) queueConfig() *river.Config {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &visitor[advanceArgs]{crew: s.crew})
 	river.AddWorker(workers, &visitor[matchArgs]{crew: s.crew})
 	river.AddWorker(workers, &visitor[deliverArgs]{crew: s.crew})
-	client, err := river.NewClient(riversqlite.New(db), &river.Config{
+	return &river.Config{
 		Queues:                      map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: hands}},
 		Workers:                     workers,
 		Logger:                      quiet(s.log),
@@ -286,7 +286,11 @@ func (s *Store) newClient(db *sql.DB) (*river.Client[*sql.Tx], error) {
 		JobTimeout:                  visitTimeout,
 		RescueStuckJobsAfter:        rescueAfter,
 		CompletedJobRetentionPeriod: keepJobs,
-	})
+	}
+}
+
+func newClient[T any](driver riverdriver.Driver[T], q *river.Config) (*river.Client[T], error) {
+	client, err := river.NewClient(driver, q)
 	if err != nil {
 		return nil, fmt.Errorf("setting up the queue: %w", err)
 	}

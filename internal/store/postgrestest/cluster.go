@@ -113,7 +113,7 @@ func (c *Cluster) init() error {
 }
 
 func (c *Cluster) command(ctx context.Context, program string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, program), args...)
+	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, program), args...) //nolint:gosec // the programs are the ones that were found
 	cmd.Dir = c.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.owner}
 	return cmd
@@ -140,7 +140,7 @@ func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`
 func (c *Cluster) Query(database, query string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, "psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", c.DSN(database), "-c", query)
+	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, "psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", c.DSN(database), "-c", query) //nolint:gosec // as above
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
