@@ -71,7 +71,7 @@ func (c *commit) apply(ctx context.Context, t *transaction) error {
 
 // serialise comes before the run's own row is touched: whoever holds what all share may be waiting for that row.
 func (c *commit) serialise(ctx context.Context) error {
-	if c.Intent == nil && !c.Unlock && !c.feeds() {
+	if c.Intent == nil && c.Want == nil && c.Storm == nil && !c.Unlock && !c.feeds() {
 		return nil
 	}
 	return c.t.serialise(ctx, fleetKey)

@@ -64,8 +64,9 @@ type database interface {
 // backend is a database that is ready for work, with what comes with its kind.
 type backend struct {
 	database
-	queue queue
-	clock clock
+	queue  queue
+	clock  clock
+	shared bool // other processes may be at work on the same rows
 }
 
 // clock is what leases, timers and budgets go by.

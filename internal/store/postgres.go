@@ -54,7 +54,7 @@ func openPostgres(ctx context.Context, dsn string, q *river.Config) (backend, er
 	if err != nil {
 		return backend{}, errors.Join(err, db.close())
 	}
-	return backend{database: db, queue: db.client, clock: clock}, nil
+	return backend{database: db, queue: db.client, clock: clock, shared: true}, nil
 }
 
 // poolConfig never tells what it could not read: an address may hold a password. That is read again for each connection, so that it

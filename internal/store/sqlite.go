@@ -76,6 +76,7 @@ func (d *sqliteDB) takeOver(ctx context.Context) error {
 		`UPDATE runs SET lease_owner = '', lease_until = 0, due_at = 1 WHERE lease_owner <> '' AND due_at > 0`,
 		`UPDATE river_job SET state = 'available' WHERE state = 'running'`,
 		`DELETE FROM river_leader`,
+		`DELETE FROM replicas`,
 	} {
 		if _, err := t.Exec(ctx, query); err != nil {
 			return fmt.Errorf("taking over: %w", err)

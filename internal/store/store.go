@@ -24,6 +24,7 @@ type Config struct {
 	Log        *slog.Logger          // nil: slog.Default
 	Owner      string                // name of this process in leases; must not be empty
 	Lease      time.Duration         // how long a run that is born here is claimed; 0: DefaultLease
+	Roles      []string              // what this process does; nil: everything. Without WorkerRole it works on nothing
 	Now        func() time.Time      // clock of leases and timers; nil: PostgreSQL's, or this process's with SQLite
 }
 
@@ -34,10 +35,12 @@ const DefaultLease = 12 * time.Second
 type Store struct {
 	owner   string
 	lease   time.Duration
+	roles   []string
 	log     *slog.Logger
 	db      database
 	queue   queue
 	clock   clock
+	shared  bool
 	crew    *crew
 	metrics metrics
 
@@ -50,6 +53,8 @@ type Store struct {
 	broken chan error
 	roads  *roads // nil until Start
 	closed bool
+
+	rulesHash string // by which this process works, as it said
 }
 
 // Store is all of the heart's stores, and what its gauges read.
@@ -75,7 +80,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.db, s.queue = b.database, b.queue
+	s.db, s.queue, s.shared = b.database, b.queue, b.shared
 	if c.Now == nil {
 		s.clock = b.clock
 	}
@@ -98,7 +103,7 @@ func openBackend(ctx context.Context, dsn string, q *river.Config) (backend, err
 
 func newStore(c Config) *Store {
 	s := &Store{
-		owner: c.Owner, lease: c.Lease, clock: processClock(c.Now), log: c.Log,
+		owner: c.Owner, lease: c.Lease, roles: c.Roles, clock: processClock(c.Now), log: c.Log,
 		metrics: newMetrics(),
 		intake:  make(chan *waiting, maxBatch),
 		closing: make(chan struct{}),
@@ -111,6 +116,7 @@ func newStore(c Config) *Store {
 		s.log = slog.Default()
 	}
 	s.crew = newCrew(s.visit)
+	s.crew.deaf = !works(c.Roles)
 	return s
 }
 
@@ -159,19 +165,23 @@ func (s *Store) breakDown(err error) {
 	s.log.Error("the store is broken and accepts nothing any more", "error", err)
 }
 
-// errCommit marks a transaction that failed in its COMMIT.
-var errCommit = errors.New("committing")
+var (
+	// errNoTransaction marks what was not even begun.
+	errNoTransaction = errors.New("beginning a transaction")
+	// errCommit marks a transaction that failed in its COMMIT.
+	errCommit = errors.New("committing")
+)
 
 // write runs fn in one transaction. ctx ends only the wait for the transaction: once begun it is carried through, so that its end is
 // never unknown because a caller went away. Errors of the database that are not fn's own fault wrap remediation.ErrUnavailable.
 // A panic in fn, as in the decisions it asks for, is an error like another: what cannot be judged is not stored.
 func (s *Store) write(ctx context.Context, kind writeKind, fn func(ctx context.Context, t *transaction) error) (err error) {
 	if err := s.Err(); err != nil {
-		return fmt.Errorf("%w: the store is broken: %w", remediation.ErrUnavailable, err)
+		return fmt.Errorf("%w: %w: the store is broken: %w", remediation.ErrUnavailable, errNoTransaction, err)
 	}
 	t, err := s.db.begin(ctx)
 	if err != nil {
-		return fmt.Errorf("%w: beginning a transaction: %w", remediation.ErrUnavailable, s.judged(err))
+		return fmt.Errorf("%w: %w: %w", remediation.ErrUnavailable, errNoTransaction, s.judged(err))
 	}
 	defer t.rollback()
 	defer func() {
