@@ -61,8 +61,11 @@ func isSystem(pkg string) bool {
 	return below && !strings.Contains(system, "/")
 }
 
-// aside says of the packages that stand on no floor and import nothing of ours: the root, which embeds the shipped rules, and the sandbox.
-func aside(pkg string) bool { return pkg == "" || pkg == "internal/sandbox" }
+// aside says of the packages that stand on no floor and import nothing of ours: the root, which embeds the shipped rules, the sandbox,
+// and the servers of tests.
+func aside(pkg string) bool {
+	return slices.Contains([]string{"", "internal/sandbox", "internal/store/postgrestest"}, pkg)
+}
 
 // confined gives the libraries that only one package may import.
 func confined() map[string]string {
@@ -289,6 +292,8 @@ func TestJudge(t *testing.T) {
 			want: []string{"internal/sandbox imports internal/alert, but stands aside and imports nothing of ours"}},
 		{name: "code imports the sandbox", pkgs: []listed{pkg("internal/connect", "./internal/sandbox")},
 			want: []string{"internal/connect imports internal/sandbox, which only cmd/remediator and tests may"}},
+		{name: "code imports a server of tests", pkgs: []listed{pkg("internal/store", "./internal/store/postgrestest")},
+			want: []string{"internal/store imports internal/store/postgrestest, which only cmd/remediator and tests may"}},
 		{name: "the root imports ours", pkgs: []listed{pkg(".", "./internal/rules")},
 			want: []string{"the root imports internal/rules, but stands aside and imports nothing of ours"}},
 		{name: "code imports the root", pkgs: []listed{pkg("internal/rules", ".")},

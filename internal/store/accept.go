@@ -74,32 +74,52 @@ func (s *Store) drain(first *waiting) []*waiting {
 	return batch
 }
 
-// acceptTogether stores a batch. When it fails before its commit, each is tried alone, so that a poisonous one fails alone.
+// acceptTogether stores a batch. When it fails before its commit, each is tried alone, so that a poisonous one fails alone; but not
+// while there is no database to try it on.
 func (s *Store) acceptTogether(batch []*waiting) {
 	err := s.acceptBatch(batch)
-	switch {
-	case err == nil:
-	case len(batch) == 1 || errors.Is(err, errCommit) || s.Err() != nil:
-		for _, w := range batch {
-			w.answer <- answer{err: fmt.Errorf("%w: storing a delivery: %w", remediation.ErrUnavailable, err)}
+	if err == nil {
+		return
+	}
+	if len(batch) == 1 || hopeless(err) {
+		refuse(batch, err)
+		return
+	}
+	for i := range batch {
+		if err := s.acceptBatch(batch[i : i+1]); hopeless(err) {
+			refuse(batch[i:], err)
+			return
+		} else if err != nil {
+			refuse(batch[i:i+1], err)
 		}
-	default:
-		for _, w := range batch {
-			s.acceptTogether([]*waiting{w})
-		}
+	}
+}
+
+// hopeless tells that trying again would do nothing, or what must not be done: whether a commit is on the disk may be unknown.
+func hopeless(err error) bool { return errors.Is(err, errCommit) || errors.Is(err, errNoTransaction) }
+
+func refuse(batch []*waiting, err error) {
+	for _, w := range batch {
+		w.answer <- answer{err: fmt.Errorf("%w: storing a delivery: %w", remediation.ErrUnavailable, err)}
 	}
 }
 
 func (s *Store) acceptBatch(batch []*waiting) error {
 	var (
-		now     = s.now()
+		now     = s.Now()
 		answers = make([]remediation.Accepted, len(batch))
 		jobs    []river.InsertManyParams
 		tasks   []task
 	)
 	err := s.write(context.Background(), writeAccept, func(ctx context.Context, t *transaction) error {
+		if err := t.serialise(ctx, admissionKeys(batch)...); err != nil {
+			return err
+		}
 		for i, w := range batch {
-			in := admission{t: t, now: now, lease: s.lease, owner: s.owner}
+			in := admission{t: t, now: now}
+			if works(s.roles) {
+				in.owner, in.lease = s.owner, s.lease
+			}
 			if err := in.store(ctx, w.acceptance); err != nil {
 				return err
 			}
@@ -124,6 +144,21 @@ func (s *Store) acceptBatch(batch []*waiting) error {
 	return nil
 }
 
+// admissionKeys are held while a batch is stored. Admit joins a proposal to the runs there are of its target, so no other process may
+// add one meanwhile; and two that change runs of others would wait for each other's rows.
+func admissionKeys(batch []*waiting) []string {
+	var keys []string
+	for _, w := range batch {
+		for _, p := range w.acceptance.Proposals {
+			keys = append(keys, "admit:"+p.Run.Target)
+		}
+		if len(w.acceptance.Resolved) > 0 || w.acceptance.Again != "" {
+			keys = append(keys, "runs")
+		}
+	}
+	return keys
+}
+
 func (s *Store) offerAll(tasks []task) {
 	for _, t := range tasks {
 		s.crew.offer(t)
@@ -134,8 +169,8 @@ func (s *Store) offerAll(tasks []task) {
 type admission struct {
 	t        *transaction
 	now      time.Time
-	lease    time.Duration
-	owner    string
+	owner    string        // who visits what is stored here; "": another process
+	lease    time.Duration // how long that is left to the owner
 	accepted remediation.Accepted
 	jobs     []river.InsertManyParams
 	tasks    []task
@@ -196,7 +231,7 @@ func (in *admission) event(ctx context.Context, a remediation.Acceptance) (bool,
 	return true, nil
 }
 
-// propose inserts the run, claimed by this process, or records that the event belongs to a run that exists.
+// propose inserts the run, or records that the event belongs to a run that exists.
 // What is judged again and finds its place taken leaves the verdicts of the event as they are.
 func (in *admission) propose(ctx context.Context, p remediation.Proposal, again bool) error {
 	related, err := relatedRuns(ctx, in.t, p.Run)
@@ -223,17 +258,22 @@ func (in *admission) propose(ctx context.Context, p remediation.Proposal, again 
 	return in.rulings(ctx, rulings)
 }
 
-// bear inserts a run that this process holds from the start, so that its first visit needs no claim.
+// bear inserts a run that this process holds from the start, so that its first visit needs no claim; or one that is due at once, for
+// whoever works.
 func (in *admission) bear(ctx context.Context, run remediation.Run) error {
-	until := in.now.Add(in.lease)
-	run.Epoch, run.LeaseOwner, run.LeaseUntil = 1, in.owner, until
-	if err := insertRun(ctx, in.t, run, until); err != nil {
+	due := in.now.Add(in.lease)
+	if in.owner == "" {
+		run.State = remediation.Queued
+	} else {
+		run.Epoch, run.LeaseOwner, run.LeaseUntil = 1, in.owner, due
+	}
+	if err := insertRun(ctx, in.t, run, due); err != nil {
 		return err
 	}
 	hint := remediation.Hint{Run: run.ID, Version: run.Version, Epoch: run.Epoch}
 	in.accepted.Runs = append(in.accepted.Runs, hint)
 	in.tasks = append(in.tasks, task{kind: advanceTask, hint: hint})
-	in.jobs = append(in.jobs, backstop(advanceArgs{Run: run.ID, Version: run.Version}, until))
+	in.jobs = append(in.jobs, backstop(advanceArgs{Run: run.ID, Version: run.Version}, due))
 	return nil
 }
 

@@ -29,7 +29,7 @@ func (s *Store) Commit(ctx context.Context, c remediation.Commit) error {
 	failpoint.Here("commit." + string(c.Run.Phase) + ".after")
 	s.offerAll(w.tasks)
 	for _, later := range w.later {
-		s.crew.offerAfter(later.task, later.at.Sub(s.now()))
+		s.crew.offerAfter(later.task, later.at.Sub(s.Now()))
 	}
 	return nil
 }
@@ -54,7 +54,7 @@ type wish struct {
 func (c *commit) apply(ctx context.Context, t *transaction) error {
 	c.t = t
 	for _, part := range []func(context.Context) error{
-		c.run, c.intent, c.want, c.storm, c.feed, c.unlock, c.steps, c.rulings, c.entries, c.messages, c.debts, c.spawn,
+		c.serialise, c.run, c.intent, c.want, c.storm, c.feed, c.unlock, c.steps, c.rulings, c.entries, c.messages, c.debts, c.spawn,
 	} {
 		if err := part(ctx); err != nil {
 			return err
@@ -67,6 +67,14 @@ func (c *commit) apply(ctx context.Context, t *transaction) error {
 		return fmt.Errorf("enqueueing: %w", err)
 	}
 	return nil
+}
+
+// serialise comes before the run's own row is touched: whoever holds what all share may be waiting for that row.
+func (c *commit) serialise(ctx context.Context) error {
+	if c.Intent == nil && c.Want == nil && c.Storm == nil && !c.Unlock && !c.feeds() {
+		return nil
+	}
+	return c.t.serialise(ctx, fleetKey)
 }
 
 // due says when the run needs a visit: at the end of its lease if the claim goes on, else when it wakes, or now if it waits for nothing.
@@ -194,9 +202,13 @@ func judge(in *remediation.Intent, s guard.Snapshot) *guard.Refusal {
 	return nil
 }
 
+func (c *commit) feeds() bool {
+	return c.Run.Rule != "" && (c.Effect != breaker.None || c.Run.State == remediation.Done)
+}
+
 // feed tells the breaker how the run ended. A probing run that ended without a verdict lets the next one probe.
 func (c *commit) feed(ctx context.Context) error {
-	if c.Run.Rule == "" || c.Effect == breaker.None && c.Run.State != remediation.Done {
+	if !c.feeds() {
 		return nil
 	}
 	row, err := readBreaker(ctx, c.t, c.Run.Rule, c.Run.Target)

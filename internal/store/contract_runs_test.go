@@ -223,6 +223,7 @@ func targetLock(w *world) {
 	if s := w.snapshot("restart", "api"); s.LockedBy != first.ID {
 		w.t.Errorf("the lock is held by %q, want %q", s.LockedBy, first.ID)
 	}
+	w.clock.advance(lease) // the claim may outlive the process, the lock does
 	c, err := w.claim(remediation.Hint{Run: first.ID, Version: first.Version})
 	must(w.t, err)
 	w.end(&c.Run, remediation.Fixed, "")

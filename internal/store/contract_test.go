@@ -19,6 +19,11 @@ func TestContractOnSQLite(t *testing.T) {
 	contract(t, sqliteWorld)
 }
 
+func TestContractOnPostgreSQL(t *testing.T) {
+	t.Parallel()
+	contract(t, postgresWorld)
+}
+
 func contract(t *testing.T, open func(*testing.T) *world) {
 	for name, test := range map[string]func(*world){
 		"event is kept":                 eventIsKept,

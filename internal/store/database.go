@@ -33,14 +33,21 @@ type transaction struct {
 	commit   func() error
 	rollback func()
 	enqueue  func(ctx context.Context, jobs []river.InsertManyParams) error
+	// serialise waits until no other transaction holds any of the keys, and holds them until the end: what is read from now on is what
+	// those before it left. It is called once, before anything else, with all keys: two calls, or rows locked before, could wait for
+	// each other.
+	serialise func(ctx context.Context, keys ...string) error
 }
+
+// fleetKey is held by whatever reads or changes what all runs share: locks, pauses, budgets, breakers.
+const fleetKey = "fleet"
 
 // severity says what an error of the database means for the store.
 type severity int
 
 const (
 	harmless severity = iota // of this statement alone: nothing else is affected
-	passing                  // nothing can be kept now; it may pass (disk full, busy)
+	passing                  // nothing can be kept now; it may pass (disk full, busy, no connection)
 	fatal                    // what the disk holds is not known any more
 )
 
@@ -53,6 +60,27 @@ type database interface {
 	severity(err error) severity
 	close() error
 }
+
+// backend is a database that is ready for work, with what comes with its kind.
+type backend struct {
+	database
+	queue  queue
+	clock  clock
+	shared bool // other processes may be at work on the same rows
+}
+
+// clock is what leases, timers and budgets go by.
+type clock interface {
+	now() time.Time
+	// measure compares the clock with the one it follows, if it follows one.
+	measure(ctx context.Context) error
+}
+
+// processClock is the clock of the only process there is, or of a test.
+type processClock func() time.Time
+
+func (c processClock) now() time.Time              { return c() }
+func (processClock) measure(context.Context) error { return nil }
 
 // queue is River's client, whatever its database.
 type queue interface {

@@ -94,8 +94,29 @@ func (s *Store) Postpone(ctx context.Context, id string, until time.Time, why st
 	if err != nil {
 		return fmt.Errorf("postponing event %s: %w", id, err)
 	}
-	s.crew.offerAfter(task{kind: matchTask, event: id}, until.Sub(s.now()))
+	s.crew.offerAfter(task{kind: matchTask, event: id}, until.Sub(s.Now()))
 	return nil
+}
+
+// askAlone is how long a look-up is left to the process that began it: every other would ask the same.
+const askAlone = 5 * time.Second
+
+// reserve keeps a pending event from other processes for a while. It reports false when another has it, or it is not due yet.
+func (s *Store) reserve(ctx context.Context, id string) (bool, error) {
+	if !s.shared {
+		return true, nil
+	}
+	var n int64
+	err := s.write(ctx, writeControl, func(ctx context.Context, t *transaction) (err error) {
+		now := s.Now()
+		n, err = t.Exec(ctx, `UPDATE events SET wake_at = $1 WHERE id = $2 AND state = 'pending' AND wake_at <= $3`,
+			micros(now.Add(askAlone)), id, micros(now))
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("reserving event %s: %w", id, err)
+	}
+	return n == 1, nil
 }
 
 const upsertRulingSQL = `INSERT INTO rulings (event, seq, run, rule, target, mode, verdict, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)

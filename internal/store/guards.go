@@ -120,7 +120,7 @@ func (c *commit) latch(ctx context.Context, q remediation.SnapshotQuery) error {
 
 // ReleaseStorm lets runs act again after a storm: what targets wanted before does not count any more.
 func (s *Store) ReleaseStorm(ctx context.Context) error {
-	now := micros(s.now())
+	now := micros(s.Now())
 	_, err := s.change(ctx, `INSERT INTO storms (id, seen_at, released) VALUES (1, 0, $1) ON CONFLICT (id) DO UPDATE SET released = excluded.released`, now)
 	if err != nil {
 		return fmt.Errorf("ending the storm: %w", err)
@@ -239,6 +239,9 @@ func readApproval(ctx context.Context, t tx, run remediation.Run) (*remediation.
 func (s *Store) Answer(ctx context.Context, a remediation.Approval) error {
 	var hint remediation.Hint
 	err := s.write(ctx, writeControl, func(ctx context.Context, t *transaction) error {
+		if err := t.serialise(ctx, "answer:"+a.Run); err != nil {
+			return err
+		}
 		run, err := readRun(ctx, t, a.Run)
 		if err != nil {
 			return err
@@ -251,7 +254,7 @@ func (s *Store) Answer(ctx context.Context, a remediation.Approval) error {
 			return remediation.ErrStaleHint
 		}
 		hint = remediation.Hint{Run: run.ID, Version: run.Version}
-		return answerRun(ctx, t, a, s.now())
+		return answerRun(ctx, t, a, s.Now())
 	})
 	if err != nil {
 		return fmt.Errorf("keeping the answer to run %s: %w", a.Run, err)

@@ -73,6 +73,9 @@ func (s *Store) Next(ctx context.Context, l remediation.Lane, now time.Time, lea
 		return m, "", false, err
 	}
 	err = s.write(ctx, writeOutbox, func(ctx context.Context, t *transaction) (err error) {
+		if err = t.serialise(ctx, "lane:"+l.Run+"/"+string(l.Channel)); err != nil {
+			return err
+		}
 		if m, ok, err = firstQueued(ctx, t, l, now); err != nil || !ok {
 			return err
 		}
@@ -125,13 +128,13 @@ func (s *Store) End(ctx context.Context, e remediation.Sent) error {
 			return nil
 		}
 		wake = e.NotBefore
-		return t.enqueue(ctx, []river.InsertManyParams{backstop(deliverArgs{Run: lane.Run, Channel: lane.Channel}, later(wake, s.now().Add(s.lease)))})
+		return t.enqueue(ctx, []river.InsertManyParams{backstop(deliverArgs{Run: lane.Run, Channel: lane.Channel}, later(wake, s.Now().Add(s.lease)))})
 	})
 	if err != nil {
 		return fmt.Errorf("recording the end of message %s: %w", e.ID, err)
 	}
 	if !wake.IsZero() {
-		s.crew.offerAfter(task{kind: deliverTask, lane: lane}, wake.Sub(s.now()))
+		s.crew.offerAfter(task{kind: deliverTask, lane: lane}, wake.Sub(s.Now()))
 	}
 	return nil
 }

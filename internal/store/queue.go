@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -10,7 +9,7 @@ import (
 	"time"
 
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riversqlite"
+	"github.com/riverqueue/river/riverdriver"
 
 	"github.com/mixillo/remediator/internal/remediation"
 )
@@ -30,6 +29,7 @@ const (
 	visitTimeout = 60 * time.Second
 	rescueAfter  = 75 * time.Second // must exceed visitTimeout
 	sweepEvery   = time.Second
+	sweepTimeout = 5 * time.Second
 	sweepLimit   = 500
 	// busyAgain is when a River job looks again at a key that is being visited: long enough to be over, most likely.
 	busyAgain = 5 * time.Second
@@ -46,8 +46,8 @@ type roads struct {
 	once   sync.Once
 }
 
-// Start begins to visit what is due and what will be. It returns at once; visits get contexts that end after visitTimeout, and when a
-// Stop gave up waiting, not when ctx does. It may be called once.
+// Start begins to visit what is due and what will be, if this process works; else w is not called. It returns at once; visits get
+// contexts that end after visitTimeout, and when a Stop gave up waiting, not when ctx does. It may be called once.
 func (s *Store) Start(ctx context.Context, w Worker) error {
 	visits, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	r := &roads{worker: w, cancel: cancel, swept: make(chan struct{}), quit: make(chan struct{})}
@@ -61,8 +61,11 @@ func (s *Store) Start(ctx context.Context, w Worker) error {
 		cancel()
 		return errors.New("the queue was started before, or is closed")
 	}
+	go s.upkeepAlways(visits, r)
+	if !works(s.roles) {
+		return nil
+	}
 	s.crew.start(visits)
-	go s.sweepAlways(visits, r)
 	if err := s.queue.Start(visits); err != nil {
 		return fmt.Errorf("starting the queue: %w", err)
 	}
@@ -82,6 +85,10 @@ func (s *Store) halt(ctx context.Context) error {
 	defer r.cancel()
 	r.once.Do(func() { close(r.quit) })
 	<-r.swept
+	defer s.leave(ctx)
+	if !works(s.roles) {
+		return nil
+	}
 	err := s.crew.stop(ctx)
 	if stop := s.queue.Stop(ctx); stop != nil {
 		err = errors.Join(err, stop, s.cut(r))
@@ -124,6 +131,9 @@ func (s *Store) call(ctx context.Context, w Worker, t task) error {
 	case advanceTask:
 		return w.Advance(ctx, t.hint)
 	case matchTask:
+		if mine, err := s.reserve(ctx, t.event); err != nil || !mine {
+			return err
+		}
 		return w.Match(ctx, t.event)
 	default:
 		return w.Deliver(ctx, t.lane)
@@ -138,13 +148,13 @@ func (s *Store) report(t task, err error) {
 	s.log.Warn("a visit failed and is tried again", "kind", t.kind, "id", t.key().id, "error", err)
 }
 
-// sweepAlways is the road that needs no hint: it looks for what should have been done by now.
-func (s *Store) sweepAlways(ctx context.Context, r *roads) {
+// upkeepAlways does each second what keeps this process in step with the others.
+func (s *Store) upkeepAlways(ctx context.Context, r *roads) {
 	defer close(r.swept)
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
 	for {
-		if err := errors.Join(s.sweep(ctx), r.worker.Rejudge(ctx)); err != nil {
+		if err := s.upkeep(ctx, r.worker); err != nil {
 			s.log.Warn("sweeping", "error", err)
 		}
 		select {
@@ -155,8 +165,23 @@ func (s *Store) sweepAlways(ctx context.Context, r *roads) {
 	}
 }
 
+// upkeep has a deadline: a database that does not answer must not end it for ever.
+func (s *Store) upkeep(ctx context.Context, w Worker) error {
+	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
+	defer cancel()
+	err := s.clock.measure(ctx)
+	if s.shared {
+		err = errors.Join(err, s.beat(ctx))
+	}
+	if works(s.roles) {
+		err = errors.Join(err, s.sweep(ctx), w.Rejudge(ctx))
+	}
+	return err
+}
+
+// sweep is the road that needs no hint: it looks for what should have been done by now.
 func (s *Store) sweep(ctx context.Context) error {
-	due, err := s.Due(ctx, s.now())
+	due, err := s.Due(ctx, s.Now())
 	if err != nil {
 		return err
 	}
@@ -272,12 +297,16 @@ func backstop(args visitArgs, at time.Time) river.InsertManyParams {
 	return river.InsertManyParams{Args: args, InsertOpts: &river.InsertOpts{ScheduledAt: at, MaxAttempts: 5}}
 }
 
-func (s *Store) newClient(db *sql.DB) (*river.Client[*sql.Tx], error) {
+// queueConfig is of River's client, whatever its database. Without workers it only inserts.
+func (s *Store) queueConfig() *river.Config {
+	if !works(s.roles) {
+		return &river.Config{Logger: quiet(s.log)}
+	}
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &visitor[advanceArgs]{crew: s.crew})
 	river.AddWorker(workers, &visitor[matchArgs]{crew: s.crew})
 	river.AddWorker(workers, &visitor[deliverArgs]{crew: s.crew})
-	client, err := river.NewClient(riversqlite.New(db), &river.Config{
+	return &river.Config{
 		Queues:                      map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: hands}},
 		Workers:                     workers,
 		Logger:                      quiet(s.log),
@@ -286,7 +315,11 @@ func (s *Store) newClient(db *sql.DB) (*river.Client[*sql.Tx], error) {
 		JobTimeout:                  visitTimeout,
 		RescueStuckJobsAfter:        rescueAfter,
 		CompletedJobRetentionPeriod: keepJobs,
-	})
+	}
+}
+
+func newClient[T any](driver riverdriver.Driver[T], q *river.Config) (*river.Client[T], error) {
+	client, err := river.NewClient(driver, q)
 	if err != nil {
 		return nil, fmt.Errorf("setting up the queue: %w", err)
 	}

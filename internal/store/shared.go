@@ -97,11 +97,8 @@ func (s *Store) Pause(ctx context.Context, p guard.Pause) error {
 	if err != nil {
 		return err
 	}
-	err = s.write(ctx, writeControl, func(ctx context.Context, t *transaction) error {
-		_, err := t.Exec(ctx, `INSERT INTO pauses (scope, name, data) VALUES ($1, $2, $3)
-			ON CONFLICT (scope, name) DO UPDATE SET data = excluded.data`, string(p.Scope), p.Name, data)
-		return err
-	})
+	_, err = s.change(ctx, `INSERT INTO pauses (scope, name, data) VALUES ($1, $2, $3)
+		ON CONFLICT (scope, name) DO UPDATE SET data = excluded.data`, string(p.Scope), p.Name, data)
 	if err != nil {
 		return fmt.Errorf("storing the pause of %s %s: %w", p.Scope, p.Name, err)
 	}
@@ -134,9 +131,13 @@ func (s *Store) Release(ctx context.Context, rule, target string) (int, error) {
 	return n + latches, nil
 }
 
+// change makes a change that every intent after it sees, and no intent beside it misses.
 func (s *Store) change(ctx context.Context, query string, args ...any) (int, error) {
 	var n int64
 	err := s.write(ctx, writeControl, func(ctx context.Context, t *transaction) (err error) {
+		if err = t.serialise(ctx, fleetKey); err != nil {
+			return err
+		}
 		n, err = t.Exec(ctx, query, args...)
 		return err
 	})

@@ -9,8 +9,11 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
+	"github.com/pressly/goose/v3"
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
@@ -30,17 +33,56 @@ func frequent() []string { return []string{insertEventSQL, insertRunSQL, related
 
 const readers = 4
 
-// openSQLite locks and opens the file, creating it readable by its owner only.
-func openSQLite(ctx context.Context, path string) (*sqliteDB, error) {
+// openSQLite locks, opens and migrates the file, creating it readable by its owner only, and takes over what a former process left.
+func openSQLite(ctx context.Context, path string, q *river.Config) (backend, error) {
 	lock, err := lockFile(path + ".lock")
 	if err != nil {
-		return nil, err
+		return backend{}, err
 	}
 	db := &sqliteDB{lock: lock}
-	if err := db.openPools(ctx, path); err != nil {
-		return nil, errors.Join(err, db.close())
+	if err := db.prepare(ctx, path, q); err != nil {
+		return backend{}, errors.Join(err, db.close())
 	}
-	return db, nil
+	return backend{database: db, queue: db.client, clock: processClock(time.Now)}, nil
+}
+
+func (d *sqliteDB) prepare(ctx context.Context, path string, q *river.Config) (err error) {
+	if err := d.openPools(ctx, path); err != nil {
+		return err
+	}
+	driver := riversqlite.New(d.writer)
+	if err := migrate(ctx, goose.DialectSQLite3, d.writer, driver); err != nil {
+		return err
+	}
+	if err := d.makeReady(ctx); err != nil {
+		return err
+	}
+	if d.client, err = newClient(driver, q); err != nil {
+		return err
+	}
+	return d.takeOver(ctx)
+}
+
+// takeOver frees what a former process of this file held: no other can be alive, the file is locked. Without it a run would wait for
+// its lease, a job for River's rescuer, and every timer for the dead leader's term of 15 s. What is free is due at once: 1 is the
+// first microsecond there is.
+func (d *sqliteDB) takeOver(ctx context.Context) error {
+	t, err := d.begin(ctx)
+	if err != nil {
+		return fmt.Errorf("taking over: %w", err)
+	}
+	defer t.rollback()
+	for _, query := range []string{
+		`UPDATE runs SET lease_owner = '', lease_until = 0, due_at = 1 WHERE lease_owner <> '' AND due_at > 0`,
+		`UPDATE river_job SET state = 'available' WHERE state = 'running'`,
+		`DELETE FROM river_leader`,
+		`DELETE FROM replicas`,
+	} {
+		if _, err := t.Exec(ctx, query); err != nil {
+			return fmt.Errorf("taking over: %w", err)
+		}
+	}
+	return t.commit()
 }
 
 func (d *sqliteDB) openPools(ctx context.Context, path string) error {
@@ -122,6 +164,7 @@ func (d *sqliteDB) begin(ctx context.Context) (*transaction, error) {
 			_, err := d.client.InsertManyFastTx(ctx, started, jobs)
 			return err
 		},
+		serialise: func(context.Context, ...string) error { return nil }, // there is one writer
 	}, nil
 }
 

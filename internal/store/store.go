@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/riverqueue/river"
 
 	"github.com/mixillo/remediator/internal/failpoint"
 	"github.com/mixillo/remediator/internal/remediation"
@@ -18,24 +19,28 @@ import (
 
 // Config says where the rows are and who works on them.
 type Config struct {
-	DSN        string                // "sqlite:PATH"
+	DSN        string                // "sqlite:PATH", or "postgres://…" as libpq takes it
 	Registerer prometheus.Registerer // nil: no metrics are shown
 	Log        *slog.Logger          // nil: slog.Default
 	Owner      string                // name of this process in leases; must not be empty
-	Lease      time.Duration         // how long a run that is born here is claimed; 0: 15 s
-	Now        func() time.Time      // clock of leases and timers; nil: time.Now
+	Lease      time.Duration         // how long a run that is born here is claimed; 0: DefaultLease
+	Roles      []string              // what this process does; nil: everything. Without WorkerRole it works on nothing
+	Now        func() time.Time      // clock of leases and timers; nil: PostgreSQL's, or this process's with SQLite
 }
 
-const defaultLease = 15 * time.Second
+// DefaultLease lets the runs of a dead process be taken over within 15 s: the sweep and the claim take the rest.
+const DefaultLease = 12 * time.Second
 
 // Store keeps the rows and drives the queue. Safe for concurrent use.
 type Store struct {
 	owner   string
 	lease   time.Duration
-	now     func() time.Time
+	roles   []string
 	log     *slog.Logger
 	db      database
 	queue   queue
+	clock   clock
+	shared  bool
 	crew    *crew
 	metrics metrics
 
@@ -48,6 +53,8 @@ type Store struct {
 	broken chan error
 	roads  *roads // nil until Start
 	closed bool
+
+	rulesHash string // by which this process works, as it said
 }
 
 // Store is all of the heart's stores, and what its gauges read.
@@ -58,13 +65,10 @@ var (
 	_ remediation.Ledger = (*Store)(nil)
 )
 
-// Open opens and migrates the database. A second process on the same SQLite file gets an error. What an earlier process left
-// unfinished is due at once. The caller closes the store.
+// Open opens and migrates the database; any number of processes may do so at once with PostgreSQL, while a second one on the same
+// SQLite file gets an error. What an earlier process left unfinished is due at once in SQLite, and when its leases are over in
+// PostgreSQL. The caller closes the store.
 func Open(ctx context.Context, c Config) (*Store, error) {
-	path, ok := strings.CutPrefix(c.DSN, "sqlite:")
-	if !ok || path == "" {
-		return nil, errors.New("unsupported database: want sqlite:PATH")
-	}
 	if c.Owner == "" {
 		return nil, errors.New("opening the store: no owner for leases is given")
 	}
@@ -72,71 +76,52 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := s.metrics.register(c.Registerer); err != nil {
 		return nil, err
 	}
-	db, err := openSQLite(ctx, path)
+	b, err := openBackend(ctx, c.DSN, s.queueConfig())
 	if err != nil {
 		return nil, err
 	}
-	if err := s.prepare(ctx, db); err != nil {
-		return nil, errors.Join(err, db.close())
+	s.db, s.queue, s.shared = b.database, b.queue, b.shared
+	if c.Now == nil {
+		s.clock = b.clock
 	}
 	s.accepted.Go(s.acceptAll)
 	return s, nil
 }
 
+// openBackend is the only place that asks which database it is.
+func openBackend(ctx context.Context, dsn string, q *river.Config) (backend, error) {
+	scheme, rest, _ := strings.Cut(dsn, ":")
+	switch {
+	case scheme == "sqlite" && rest != "":
+		return openSQLite(ctx, rest, q)
+	case scheme == "postgres" || scheme == "postgresql":
+		return openPostgres(ctx, dsn, q)
+	default:
+		return backend{}, errors.New("unsupported database: want sqlite:PATH or postgres://…")
+	}
+}
+
 func newStore(c Config) *Store {
 	s := &Store{
-		owner: c.Owner, lease: c.Lease, now: c.Now, log: c.Log,
+		owner: c.Owner, lease: c.Lease, roles: c.Roles, clock: processClock(c.Now), log: c.Log,
 		metrics: newMetrics(),
 		intake:  make(chan *waiting, maxBatch),
 		closing: make(chan struct{}),
 		broken:  make(chan error, 1),
 	}
 	if s.lease <= 0 {
-		s.lease = defaultLease
-	}
-	if s.now == nil {
-		s.now = time.Now
+		s.lease = DefaultLease
 	}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
 	s.crew = newCrew(s.visit)
+	s.crew.deaf = !works(c.Roles)
 	return s
 }
 
-// prepare brings the tables up to date and takes over what a former process left.
-func (s *Store) prepare(ctx context.Context, db *sqliteDB) error {
-	if err := migrate(ctx, db.writer); err != nil {
-		return err
-	}
-	if err := db.makeReady(ctx); err != nil {
-		return err
-	}
-	client, err := s.newClient(db.writer)
-	if err != nil {
-		return err
-	}
-	db.client, s.db, s.queue = client, db, client
-	return s.takeOver(ctx)
-}
-
-// takeOver frees what a former process of this file held: no other can be alive, the file is locked. Without it a run would wait for
-// its lease, a job for River's rescuer, and every timer for the dead leader's term of 15 s.
-func (s *Store) takeOver(ctx context.Context) error {
-	return s.write(ctx, writeControl, func(ctx context.Context, t *transaction) error {
-		_, err := t.Exec(ctx, `UPDATE runs SET lease_owner = '', lease_until = 0, due_at = $1 WHERE lease_owner <> '' AND due_at > 0`, micros(s.now()))
-		if err != nil {
-			return fmt.Errorf("freeing leases: %w", err)
-		}
-		if _, err := t.Exec(ctx, `UPDATE river_job SET state = 'available' WHERE state = 'running'`); err != nil {
-			return fmt.Errorf("freeing jobs: %w", err)
-		}
-		if _, err := t.Exec(ctx, `DELETE FROM river_leader`); err != nil {
-			return fmt.Errorf("dropping the dead leader: %w", err)
-		}
-		return nil
-	})
-}
+// Now is the time by which leases, timers and budgets are judged: the same in all processes of one database.
+func (s *Store) Now() time.Time { return s.clock.now() }
 
 // Close stops what runs without waiting for visits (see Stop) and closes the database. Acceptances that wait are refused.
 func (s *Store) Close() error {
@@ -180,19 +165,23 @@ func (s *Store) breakDown(err error) {
 	s.log.Error("the store is broken and accepts nothing any more", "error", err)
 }
 
-// errCommit marks a transaction that failed in its COMMIT.
-var errCommit = errors.New("committing")
+var (
+	// errNoTransaction marks what was not even begun.
+	errNoTransaction = errors.New("beginning a transaction")
+	// errCommit marks a transaction that failed in its COMMIT.
+	errCommit = errors.New("committing")
+)
 
 // write runs fn in one transaction. ctx ends only the wait for the transaction: once begun it is carried through, so that its end is
 // never unknown because a caller went away. Errors of the database that are not fn's own fault wrap remediation.ErrUnavailable.
 // A panic in fn, as in the decisions it asks for, is an error like another: what cannot be judged is not stored.
 func (s *Store) write(ctx context.Context, kind writeKind, fn func(ctx context.Context, t *transaction) error) (err error) {
 	if err := s.Err(); err != nil {
-		return fmt.Errorf("%w: the store is broken: %w", remediation.ErrUnavailable, err)
+		return fmt.Errorf("%w: %w: the store is broken: %w", remediation.ErrUnavailable, errNoTransaction, err)
 	}
 	t, err := s.db.begin(ctx)
 	if err != nil {
-		return fmt.Errorf("%w: beginning a transaction: %w", remediation.ErrUnavailable, s.judged(err))
+		return fmt.Errorf("%w: %w: %w", remediation.ErrUnavailable, errNoTransaction, s.judged(err))
 	}
 	defer t.rollback()
 	defer func() {

@@ -26,7 +26,9 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(child); path != "" {
 		acceptForever(path)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	servers.Remove()
+	os.Exit(code)
 }
 
 func acceptForever(path string) {

@@ -57,13 +57,16 @@ func newClock() *clock {
 
 // sqliteWorld is the contract's subject on a fresh SQLite file.
 func sqliteWorld(t *testing.T) *world {
+	return newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "remediator.db"))
+}
+
+func newWorld(t *testing.T, dsn string) *world {
 	w := &world{t: t, clock: newClock()}
-	path := filepath.Join(t.TempDir(), "remediator.db")
-	s := open(t, store.Config{DSN: "sqlite:" + path, Now: w.clock.now})
+	s := open(t, store.Config{DSN: dsn, Now: w.clock.now})
 	w.subject = s
 	w.reopen = func() {
 		must(t, s.Close())
-		s = open(t, store.Config{DSN: "sqlite:" + path, Now: w.clock.now})
+		s = open(t, store.Config{DSN: dsn, Now: w.clock.now})
 		w.subject = s
 	}
 	return w

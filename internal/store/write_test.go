@@ -21,8 +21,9 @@ type failingDB struct {
 
 func (d *failingDB) begin(context.Context) (*transaction, error) {
 	return &transaction{
-		commit:   func() error { return d.commit },
-		rollback: func() { d.rolledBack++ },
+		commit:    func() error { return d.commit },
+		rollback:  func() { d.rolledBack++ },
+		serialise: func(context.Context, ...string) error { return nil },
 	}, nil
 }
 
