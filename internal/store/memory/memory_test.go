@@ -154,6 +154,9 @@ func TestDue(t *testing.T) {
 	pending := remediation.Event{ID: "e", State: remediation.EventPending, WakeAt: noon.Add(3 * time.Second)}
 	_, err := v.Accept(t.Context(), remediation.Acceptance{Event: pending})
 	must(t, err)
+	if at, waits := s.Wake(); !waits || !at.Equal(noon.Add(time.Second)) {
+		t.Errorf("something is due at %s (%t), want one second on", at, waits)
+	}
 	runs := []remediation.Hint{{Run: "r1", Version: 1}}
 	lanes := []remediation.Lane{{Run: "r1", Channel: remediation.Slack}}
 	for after, want := range map[time.Duration]remediation.Due{

@@ -19,6 +19,46 @@ func (v *View) Due(ctx context.Context, now time.Time) (due remediation.Due, err
 	return due, err
 }
 
+// Wake is when Due will have something next; false when nothing is waited for.
+func (s *Store) Wake() (at time.Time, waits bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sooner := func(t time.Time) {
+		if !waits || t.Before(at) {
+			at, waits = t, true
+		}
+	}
+	for _, one := range s.runs {
+		if !one.due.IsZero() {
+			sooner(one.due)
+		}
+	}
+	for _, e := range s.events {
+		if e.State == remediation.EventPending {
+			sooner(e.WakeAt)
+		}
+	}
+	for _, first := range s.heads() {
+		sooner(first.NotBefore)
+	}
+	return at, waits
+}
+
+// heads are the first queued messages of all lanes.
+func (r *rows) heads() map[remediation.Lane]remediation.Message {
+	heads := map[remediation.Lane]remediation.Message{}
+	for _, m := range r.outbox {
+		if m.State != remediation.MessageQueued {
+			continue
+		}
+		lane := remediation.Lane{Run: m.Run, Channel: m.Channel}
+		if first, known := heads[lane]; !known || m.Seq < first.Seq || m.Seq == first.Seq && m.ID < first.ID {
+			heads[lane] = m
+		}
+	}
+	return heads
+}
+
 func (r *rows) dueRuns(now time.Time) []remediation.Hint {
 	var over []run
 	for _, one := range r.runs {
@@ -52,14 +92,12 @@ func (r *rows) dueEvents(now time.Time) []string {
 // dueLanes leaves out the lanes whose first message waits: it holds back the later ones.
 func (r *rows) dueLanes(now time.Time) []remediation.Lane {
 	var lanes []remediation.Lane
-	seen := map[remediation.Lane]bool{}
-	for _, m := range r.messages(func(m remediation.Message) bool { return m.State == remediation.MessageQueued }) {
-		lane := remediation.Lane{Run: m.Run, Channel: m.Channel}
-		if !seen[lane] && !m.NotBefore.After(now) {
+	for lane, first := range r.heads() {
+		if !first.NotBefore.After(now) {
 			lanes = append(lanes, lane)
 		}
-		seen[lane] = true
 	}
+	slices.SortFunc(lanes, func(a, b remediation.Lane) int { return cmp.Or(cmp.Compare(a.Run, b.Run), cmp.Compare(a.Channel, b.Channel)) })
 	return lanes
 }
 
