@@ -1,0 +1,314 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/mixillo/remediator/internal/remediation"
+	"github.com/mixillo/remediator/internal/store/memory"
+)
+
+// violation is a promise that was broken.
+type violation struct {
+	invariant string
+	at        time.Duration
+	text      string
+}
+
+func (s *sim) violate(invariant, format string, args ...any) {
+	v := violation{invariant: invariant, at: s.clock(), text: fmt.Sprintf(format, args...)}
+	s.say("VIOLATION of %s: %s", v.invariant, v.text)
+	s.violations = append(s.violations, v)
+}
+
+// holds checks an invariant that was put to the test here.
+func (s *sim) holds(ok bool, invariant, format string, args ...any) {
+	s.reached.checks[invariant] = true
+	if !ok {
+		s.violate(invariant, format, args...)
+	}
+}
+
+// The slack of judgements by time: how long an intent may come before its call, and how fast a stop has to work.
+const (
+	intentSlack = 75 * time.Second
+	stopSlack   = time.Second
+)
+
+// record reads a run as it is stored at this moment.
+func (s *sim) record(run string) (memory.Record, bool) {
+	rec, err := s.store.Run(context.Background(), run)
+	return rec, err == nil
+}
+
+// judgeCall is asked when a call that would change something leaves a replica.
+func (s *sim) judgeCall(c *call) {
+	rec, known := s.record(c.run)
+	if !known {
+		s.violate("G20", "%s is made for a run that is not stored", c.operation)
+		return
+	}
+	c.rule = rec.Run.Rule
+	c.code = s.codeByHash(rec.Run.RulesHash)
+	c.back = c.back || s.handRuns[c.run]
+	s.judgeRecorded(c, rec)
+	s.judgeAlone(c)
+	if c.back {
+		s.reached.checks["G19"] = true // nothing stood in its way
+		return
+	}
+	s.judgeStopped(c)
+	s.judgeEpisode(c, rec)
+	s.judgeBudgets(c)
+	s.judgeCooldown(c, rec)
+	s.judgeRule(c, rec)
+}
+
+func (s *sim) codeByHash(hash string) *code {
+	for edition := range 2 {
+		if c := codeOf(s.code, edition); c.set.Hash == hash {
+			return c
+		}
+	}
+	return codeOf(s.code, 0)
+}
+
+// judgeRecorded: no record, no action.
+func (s *sim) judgeRecorded(c *call, rec memory.Record) {
+	at := slices.IndexFunc(rec.Steps, func(step remediation.Step) bool { return step.Operation == c.operation })
+	s.holds(at >= 0 && rec.Steps[at].State == remediation.StepIntent, "G20", "%s is made, and no intent of it is stored", c.operation)
+	intent := slices.ContainsFunc(rec.Entries, func(e remediation.Entry) bool { return e.Kind == remediation.EntryIntent })
+	s.holds(intent, "G20", "%s is made, and the journal says nothing of it", c.operation)
+}
+
+// judgeAlone: one run at a time is at work on a target.
+func (s *sim) judgeAlone(c *call) {
+	for _, other := range s.calls {
+		if other.target != c.target || other.run == c.run {
+			continue
+		}
+		rec, _ := s.record(other.run)
+		last := slices.IndexFunc(rec.Steps, func(step remediation.Step) bool { return step.Operation == other.operation })
+		open := last >= 0 && (rec.Steps[last].State == remediation.StepIntent || rec.Steps[last].State == remediation.StepAccepted)
+		working := rec.Run.State != remediation.Done && (rec.Run.Origin == remediation.ByAlert || open)
+		s.holds(!working, "G1", "%s is made on %s while run %s is at work there", c.operation, c.target, other.run)
+	}
+}
+
+// judgeStopped: no call starts once a stop button was pressed.
+func (s *sim) judgeStopped(c *call) {
+	for _, p := range s.pauses {
+		if !p.covers(c) {
+			continue
+		}
+		over := p.to != 0 || !p.Until.IsZero() && !s.now().Before(p.Until)
+		s.holds(over || s.clock() <= p.from+stopSlack, "G11", "%s starts %s after %s %s was paused", c.operation, s.clock()-p.from, p.Scope, p.Name)
+	}
+}
+
+func (p *pressed) covers(c *call) bool {
+	switch p.Scope {
+	case "target":
+		return p.Name == c.target
+	case "rule":
+		return p.Name == c.rule
+	default:
+		return true
+	}
+}
+
+// judgeEpisode: a firing is acted on by one run at most, and not once its end was heard of.
+func (s *sim) judgeEpisode(c *call, rec memory.Record) {
+	if rec.Run.Origin != remediation.ByAlert {
+		return
+	}
+	for _, other := range s.calls {
+		if other.run == c.run {
+			continue
+		}
+		former, _ := s.record(other.run)
+		same := former.Run.Origin == remediation.ByAlert && former.Run.Alert.Episode == rec.Run.Alert.Episode && former.Run.Target == rec.Run.Target
+		s.holds(!same, "G2", "runs %s and %s both act on %s for episode %s", other.run, c.run, c.target, rec.Run.Alert.Episode)
+	}
+	for _, e := range s.firingsOf(rec.Run) {
+		if e.resolved != 0 && e.resolved >= s.births[c.run] {
+			s.holds(s.clock() <= e.resolved+stopSlack, "G17", "%s starts %s after the end of its alert was heard", c.operation, s.clock()-e.resolved)
+		}
+	}
+}
+
+// firingsOf are the episodes that a run is about.
+func (s *sim) firingsOf(r remediation.Run) []*episode {
+	var all []*episode
+	for _, e := range s.episodes {
+		a := r.Alert
+		if fmt.Sprint(e.signal.outage.id) != a.Labels["outage"] || e.signal.service() != a.Labels["service"] {
+			continue
+		}
+		at := s.sinceBeginning(a.StartsAt)
+		if a.Source == "am" && e.starts.Equal(a.StartsAt) || a.Source == "pd" && e.began <= at && (e.ended == 0 || e.ended > at) {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// judgeBudgets counts what was called in every window that the rule sets. What was debited shortly before the window is left out: a
+// debit comes before its call.
+func (s *sim) judgeBudgets(c *call) {
+	l, ok := c.code.law(c.rule)
+	if !ok || c.second || s.tried(c) {
+		return
+	}
+	for i, per := range []time.Duration{time.Hour, 24 * time.Hour} {
+		for what, most := range map[string]int{"rule": l.limits.rule[i], "target": l.limits.target[i], "fleet": l.limits.fleet[i]} {
+			n := s.spent(c, what, per)
+			s.holds(n < most, "G4", "%s is number %d of its %s in %s, %d are allowed", c.operation, n+1, what, per, most)
+		}
+	}
+}
+
+// tried reports whether the rung was called before: trying again costs nothing.
+func (s *sim) tried(c *call) bool {
+	return slices.ContainsFunc(s.calls, func(o *call) bool { return o.run == c.run && o.to == c.to && o.back == c.back })
+}
+
+// spent counts the acts of a window before the call: the first calls of every rung.
+func (s *sim) spent(c *call, what string, per time.Duration) int {
+	type act struct {
+		run, to string
+		back    bool
+	}
+	acts := map[act]bool{}
+	for _, o := range s.calls {
+		counts := what == "fleet" || what == "rule" && o.rule == c.rule || what == "target" && o.target == c.target
+		age := c.store.Sub(o.store)
+		if counts && !o.second && age >= 0 && age < per-intentSlack {
+			acts[act{o.run, o.to, o.back}] = true
+		}
+	}
+	return len(acts)
+}
+
+// judgeCooldown: a run's first act leaves the target its rest after another run's.
+func (s *sim) judgeCooldown(c *call, rec memory.Record) {
+	l, ok := c.code.law(c.rule)
+	first := !slices.ContainsFunc(s.calls, func(o *call) bool { return o.run == c.run })
+	if !ok || !first || rec.Run.Origin != remediation.ByAlert || l.cooldown == 0 {
+		return
+	}
+	for _, o := range s.calls {
+		if age := c.store.Sub(o.store); o.target == c.target && age >= 0 {
+			s.holds(age >= l.cooldown-intentSlack, "G16", "%s comes %s after %s, the cooldown is %s", c.operation, age, o.operation, l.cooldown)
+		}
+	}
+}
+
+// judgeRule: only a rule that may act by itself acts, on a target that was declared, on facts that were had.
+func (s *sim) judgeRule(c *call, rec memory.Record) {
+	l, ok := c.code.law(c.rule)
+	if !ok || rec.Run.Origin != remediation.ByAlert {
+		return
+	}
+	s.holds(l.mode == "auto", "G15", "%s is made by a rule in mode %s", c.operation, l.mode)
+	want := l.target
+	if want == "" {
+		want = rec.Run.Alert.Labels["service"]
+	}
+	s.holds(want == c.target, "G9", "%s changes %s for an alert that names %q", c.operation, c.target, want)
+	s.judgeFacts(c, l)
+}
+
+// sample is one answer of a probe.
+type sample struct {
+	at     time.Duration
+	life   *life
+	target string
+	kind   string
+	ok     bool
+	known  bool
+}
+
+// looked enters a probe's answer into the ledger.
+func (s *sim) looked(l *life, target, kind string, ok, known bool) {
+	s.looks = append(s.looks, sample{at: s.clock(), life: l, target: target, kind: kind, ok: ok, known: known})
+}
+
+// judgeFacts: what the rule's condition needs was known, and said that the target is ill.
+func (s *sim) judgeFacts(c *call, l law) {
+	kind := map[condition]string{sick: "look.health", sickDeploy: "look.health", loaded: "look.load"}[l.when]
+	if kind == "" {
+		s.holds(l.when == always, "G7", "%s is made by a rule whose condition never holds", c.operation)
+		return
+	}
+	since := s.clock() - intentSlack - s.lease
+	for _, look := range slices.Backward(s.looks) {
+		if look.at < since {
+			break
+		}
+		if look.target == c.target && look.kind == kind && look.known && !look.ok {
+			s.reached.checks["G7"] = true
+			return
+		}
+	}
+	s.violate("G7", "%s is made, and nobody has seen %s ill", c.operation, c.target)
+}
+
+// judgeLanding is asked when a call has taken effect.
+func (s *sim) judgeLanding(c *call) {
+	s.reached.checks["G1"] = true
+	for _, o := range s.calls {
+		if o == c || o.run != c.run || !o.took() {
+			continue
+		}
+		s.holds(o.to != c.to || o.second != c.second, "G2", "%s and %s of one run both set %s to %s", o.operation, c.operation, c.target, c.to)
+	}
+	s.judgeHands(c)
+}
+
+// judgeHands: once somebody else has changed the target, the run that is at work there changes it no more.
+func (s *sim) judgeHands(c *call) {
+	first := slices.IndexFunc(s.calls, func(o *call) bool { return o.run == c.run })
+	if first < 0 || s.handRuns[c.run] {
+		return
+	}
+	for _, h := range s.hands {
+		if h.target == c.target && !h.platform && h.at > s.calls[first].began && h.at < c.landed {
+			s.violate("G10", "%s lands on %s although somebody set it to %s %s before, while the run was at work", c.operation, c.target, h.to, c.landed-h.at)
+		}
+	}
+}
+
+// showing is what a replica was told when it read a call back.
+type showing struct {
+	at        time.Duration
+	operation string
+	progress  string
+}
+
+func (s *sim) shown(operation string, progress any) {
+	s.shownAs = append(s.shownAs, showing{at: s.clock(), operation: operation, progress: fmt.Sprint(progress)})
+	if fmt.Sprint(progress) == "foreign" {
+		s.reached.checks["G10"] = true
+	}
+}
+
+// flaw is a moment at which something could not be had of a target, or of the store.
+type flaw struct {
+	at     time.Duration
+	target string
+	what   string
+}
+
+func (s *sim) flawed(target, what string) {
+	s.flaws = append(s.flaws, flaw{at: s.clock(), target: target, what: what})
+}
+
+// committed sees every commit as the store answered it.
+func (s *sim) committed(l *life, c remediation.Commit, err error) {
+	if err == nil {
+		s.say("%s commits %s: %s %s %s", l.owner, c.Run.ID, c.Run.State, c.Run.Phase, c.Run.Outcome)
+	}
+}

@@ -1,0 +1,357 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/mixillo/remediator/internal/connect"
+	"github.com/mixillo/remediator/internal/guard"
+	"github.com/mixillo/remediator/internal/remediation"
+	"github.com/mixillo/remediator/internal/store/memory"
+)
+
+// set draws the seed's world and plans what will happen in it. It gives the end of what is planned.
+func (s *sim) set() time.Duration {
+	d := s.plot
+	s.code = d.IntN(files)
+	s.lease = pick(d, 12*time.Second, 12*time.Second, 5*time.Second)
+	s.chosen = drawFaults(d)
+	s.store = memory.New(memory.Config{Now: s.now, Lease: s.lease})
+	for _, name := range names {
+		s.town[name] = newPlace(name)
+	}
+	for i := range pick(d, 1, 2, 2, 3) {
+		r := &replica{s: s, name: string(rune('a' + i))}
+		s.replicas = append(s.replicas, r)
+		r.start()
+	}
+	end := s.drawOutages()
+	s.drawPeople(end)
+	s.drawTroubles(end)
+	return end
+}
+
+// drawOutages plans what befalls the town.
+func (s *sim) drawOutages() (end time.Duration) {
+	d := s.plot
+	at := d.between(0, 30*time.Second)
+	for id := range pick(d, 1, 1, 2, 2, 3, 4) {
+		o := s.drawOutage(id)
+		o.began = at
+		s.outages = append(s.outages, o)
+		s.plan(at, func() { s.strike(o) })
+		end = max(end, at+pick(d, 6*time.Minute, 12*time.Minute))
+		at += pick(d, 0, d.between(0, 3*time.Minute), d.between(0, 40*time.Minute))
+	}
+	return end
+}
+
+func (s *sim) drawOutage(id int) *outage {
+	d := s.plot
+	o := &outage{id: id, alert: pick(d, "Down", "Down", "Down", "Down", "Slow"), level: pick(d, "critical", "warning")}
+	o.roads = pick(d, []string{"am"}, []string{"pd"}, []string{"am", "pd"})
+	o.cause = pick(d, "deploy", "deploy", "load", "stuck", "dependency", "blip")
+	switch o.cause {
+	case "deploy":
+		o.cures = []string{stable}
+	case "load":
+		o.cures = []string{wide}
+	case "stuck":
+		o.cures = []string{reset, stable}
+	case "dependency":
+		o.lasts = d.between(3*time.Minute, 12*time.Minute)
+	case "blip":
+		o.lasts = d.between(50*time.Second, 3*time.Minute)
+	}
+	known := names
+	for range pick(d, 1, 1, 1, 2) {
+		p := s.town[pick(d, known...)]
+		if !slices.Contains(o.places, p) {
+			o.places = append(o.places, p)
+		}
+	}
+	if d.chance(40) {
+		o.label = pick(d, "ghost", "*", ".*", "api,web", "API")
+	}
+	return o
+}
+
+// strike lets an outage begin.
+func (s *sim) strike(o *outage) {
+	o.on = true
+	for _, p := range o.places {
+		if p.trouble != nil && p.trouble.on && p.trouble != o {
+			p.trouble.on = false
+		}
+		p.trouble = o
+		switch {
+		case o.cause == "deploy":
+			p.deployed = s.clock()
+			s.byHand(p, broken)
+		case o.cured(p.base()):
+			o.cures = nil // what would cure it is there already: nothing does
+		}
+		o.watcher.signals = append(o.watcher.signals, &signal{outage: o, place: p})
+	}
+	o.watcher.every = pick(s.plot, time.Minute, 3*time.Minute)
+	s.say("outage %d (%s) begins, cured by %v", o.id, o.cause, o.cures)
+	if o.lasts > 0 {
+		s.plan(s.clock()+o.lasts, func() {
+			s.say("outage %d is over", o.id)
+			o.on = false
+		})
+	}
+	s.plan(s.clock()+s.plot.between(0, lookEvery), func() { s.watch(o) })
+}
+
+// near draws a moment that has to do with an outage: shortly before it, or while somebody is at work on it.
+func (s *sim) near(end time.Duration) time.Duration {
+	d := s.plot
+	o := pick(d, s.outages...)
+	return max(0, min(end, o.began+pick(d, d.between(0, 30*time.Second), d.between(20*time.Second, 100*time.Second), d.between(0, 6*time.Minute))))
+}
+
+// drawPeople plans what people do.
+func (s *sim) drawPeople(end time.Duration) {
+	d := s.plot
+	if s.has(handAnyTime) {
+		for range pick(d, 1, 2, 4) {
+			p := s.town[pick(d, names...)]
+			if d.chance(700) {
+				p = pick(d, pick(d, s.outages...).places...)
+			}
+			s.plan(s.near(end), func() { s.happens(handAnyTime); s.byHand(p, s.somebodysState()) })
+		}
+	}
+	if s.has(pressPause) {
+		for range pick(d, 1, 1, 2) {
+			s.drawPause(s.near(end))
+		}
+	}
+	if s.has(pressRelease) {
+		for range pick(d, 1, 3) {
+			s.plan(s.near(end), s.release)
+		}
+	}
+	if s.has(reload) {
+		s.drawReload(end)
+	}
+	if s.has(merged) {
+		s.plan(s.near(end), func() {
+			for _, in := range s.pager.incidents {
+				if in.status != connect.StatusResolved && in.tells {
+					s.happens(merged)
+					s.pager.merge(in)
+					return
+				}
+			}
+		})
+	}
+}
+
+// somebodysState is what a person may set a target to.
+func (s *sim) somebodysState() string {
+	return pick(s.luck, stable, broken, wide, fmt.Sprintf("hand%d", len(s.hands)))
+}
+
+// pressed is a pause somebody pressed.
+type pressed struct {
+	guard.Pause
+	from, to time.Duration // to: 0 while it lasts
+}
+
+func (s *sim) drawPause(at time.Duration) {
+	d := s.plot
+	p := guard.Pause{Scope: pick(d, guard.Fleet, guard.Target, guard.Rule), Actor: "ann", Reason: "r"}
+	switch p.Scope {
+	case guard.Target:
+		p.Name = pick(d, pick(d, s.outages...).places...).name
+	case guard.Rule:
+		p.Name = pick(d, codeOf(s.code, 0).laws...).name
+	}
+	lasts, timed := d.between(10*time.Second, 8*time.Minute), d.chance(500)
+	s.plan(at, func() { s.pause(p, lasts, timed) })
+}
+
+// people are who presses buttons: not one of the replicas.
+func (s *sim) people() *memory.View { return s.store.As("people") }
+
+// asPeople lets people do something with the store; while it is away they try again.
+func (s *sim) asPeople(do func(context.Context, *memory.View) error) {
+	if s.storeDown {
+		s.plan(s.clock()+5*time.Second, func() { s.asPeople(do) })
+		return
+	}
+	if err := do(context.Background(), s.people()); err != nil {
+		s.violate("people", "%v", err)
+	}
+}
+
+func (s *sim) pause(p guard.Pause, lasts time.Duration, timed bool) {
+	s.asPeople(func(ctx context.Context, v *memory.View) error {
+		s.happens(pressPause)
+		p.Since = s.now()
+		if timed {
+			p.Until = p.Since.Add(lasts)
+		}
+		for _, former := range s.pauses { // the same button pressed again
+			if former.Scope == p.Scope && former.Name == p.Name && former.to == 0 {
+				former.to = s.clock()
+			}
+		}
+		button := &pressed{Pause: p, from: s.clock()}
+		s.pauses = append(s.pauses, button)
+		s.plan(s.clock()+lasts, func() { s.resume(button) })
+		return v.Pause(ctx, p)
+	})
+}
+
+func (s *sim) resume(button *pressed) {
+	if button.to != 0 {
+		return
+	}
+	s.asPeople(func(ctx context.Context, v *memory.View) error {
+		s.say("the pause of %s %s is released", button.Scope, button.Name)
+		button.to = s.clock()
+		_, err := v.Resume(ctx, button.Scope, button.Name)
+		return err
+	})
+}
+
+func (s *sim) release() {
+	s.asPeople(func(ctx context.Context, v *memory.View) error {
+		s.happens(pressRelease)
+		s.releases = append(s.releases, s.clock())
+		_, err := v.Release(ctx, "", "")
+		return err
+	})
+}
+
+// drawReload plans that the rules file is edited: the replicas read it one after the other.
+func (s *sim) drawReload(end time.Duration) {
+	at := s.near(end)
+	for _, r := range s.replicas {
+		s.plan(at, func() {
+			s.happens(reload)
+			s.reloads = append(s.reloads, s.clock())
+			r.edition = 1
+		})
+		at += pick(s.plot, 0, s.plot.between(0, 20*time.Second))
+	}
+}
+
+// drawTroubles plans what goes wrong at a moment, and not with a call.
+func (s *sim) drawTroubles(end time.Duration) {
+	d := s.plot
+	if s.has(storeDown) {
+		at, lasts := s.near(end), d.between(time.Second, 2*time.Minute)
+		s.plan(at, func() { s.happens(storeDown); s.storeDown = true })
+		s.plan(at+lasts, func() { s.storeDown = false })
+		s.storeGone = append(s.storeGone, span{at, at + lasts})
+	}
+	if s.has(pagerDown) {
+		at, lasts := s.near(end), d.between(time.Second, 10*time.Minute)
+		s.plan(at, func() { s.happens(pagerDown); s.pager.down = true })
+		s.plan(at+lasts, func() { s.pager.down = false })
+	}
+	for i, f := range []fault{clockForward, clockBack} {
+		if s.has(f) {
+			way := time.Duration(1 - 2*i)
+			jump := way * pick(d, d.between(time.Second, 30*time.Second), d.between(time.Minute, 2*time.Hour))
+			s.plan(s.near(end), func() { s.leap(f, jump) })
+		}
+	}
+	if s.has(crashElsewhere) {
+		for range pick(d, 1, 2, 4) {
+			r := pick(d, s.replicas...)
+			s.plan(s.near(end), func() {
+				if r.up() {
+					s.happens(crashElsewhere)
+					r.end("killed")
+				}
+			})
+		}
+	}
+	if s.has(staleHint) {
+		for range pick(d, 3, 10) {
+			s.plan(s.near(end), s.staleHint)
+		}
+	}
+}
+
+func (s *sim) leap(f fault, by time.Duration) {
+	s.happens(f)
+	s.say("the store's clock jumps by %s", by)
+	s.skew += by
+	s.jumps = append(s.jumps, jump{at: s.clock(), by: by})
+}
+
+// staleHint asks for a visit that is not due, or long done.
+func (s *sim) staleHint() {
+	r := s.someReplica()
+	all, err := s.store.Records(context.Background())
+	if r == nil || err != nil || len(all) == 0 {
+		return
+	}
+	s.happens(staleHint)
+	run := pick(s.luck, all...).Run
+	h := remediation.Hint{Run: run.ID, Version: run.Version - int64(s.luck.IntN(2)), Epoch: int64(s.luck.IntN(3))}
+	r.advance(h)
+}
+
+// calm is the end of all troubles: nothing goes wrong any more, the town gets well, and the senders say so.
+func (s *sim) calm() {
+	s.say("from here on nothing goes wrong")
+	s.still, s.storeDown, s.pager.down = true, false, false
+	for _, o := range s.outages {
+		o.on = false
+	}
+	for _, button := range s.pauses {
+		s.resume(button)
+	}
+}
+
+// tidy mends what is left to be mended by people.
+func (s *sim) tidy() {
+	for _, name := range names {
+		p := s.town[name]
+		switch {
+		case p.base() == worse:
+			s.byHand(p, stable)
+		case p.base() != p.state:
+			s.unpin(p)
+		}
+	}
+}
+
+// unpin is what somebody asks for who settles a debt.
+func (s *sim) unpin(p *place) {
+	r := s.someReplica()
+	if r == nil {
+		s.plan(s.clock()+5*time.Second, func() { s.unpin(p) })
+		return
+	}
+	l := r.life
+	var got remediation.Accepted
+	_, err := l.visit("unpin "+p.name, func(ctx context.Context) (err error) {
+		got, err = l.engine.Settle(ctx, "world.unpin", p.name, "ann", "it is over")
+		return err
+	})
+	if err != nil {
+		s.plan(s.clock()+5*time.Second, func() { s.unpin(p) })
+		return
+	}
+	for _, h := range got.Runs {
+		s.handRuns[h.Run] = true
+	}
+	s.hint(l, got)
+}
+
+// quiet reports whether nothing is left to be done.
+func (s *sim) quiet() bool {
+	_, planned := s.agenda.first()
+	_, due := s.store.Wake()
+	return !planned && !due
+}

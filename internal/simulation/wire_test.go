@@ -1,0 +1,121 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/mixillo/remediator/internal/guard"
+	"github.com/mixillo/remediator/internal/remediation"
+	"github.com/mixillo/remediator/internal/store/memory"
+)
+
+// wire is the store as one life of a replica reaches it.
+type wire struct {
+	*life
+	view *memory.View
+}
+
+// call makes one call of the store. The process may die before or after it, or not get through.
+func (w *wire) call(what string, writes bool, do func() error) error {
+	w.enter(what)
+	if w.s.strikes(crashBeforeStore) {
+		w.die("before " + what)
+	}
+	if w.s.storeDown || w.s.strikes(storeFails) {
+		w.s.flawed("", "store")
+		return fmt.Errorf("%w: the connection broke", remediation.ErrUnavailable)
+	}
+	err := do()
+	if w.s.strikes(crashAfterStore) {
+		w.die("after " + what)
+	}
+	w.leave(what, writes)
+	return err
+}
+
+// Accept implements remediation.Intake.
+func (w *wire) Accept(ctx context.Context, a remediation.Acceptance) (got remediation.Accepted, err error) {
+	err = w.call("accept", true, func() (err error) {
+		got, err = w.view.Accept(ctx, a)
+		return err
+	})
+	return got, err
+}
+
+// Event implements remediation.Intake.
+func (w *wire) Event(ctx context.Context, id string) (e remediation.Event, err error) {
+	err = w.call("event", false, func() (err error) {
+		e, err = w.view.Event(ctx, id)
+		return err
+	})
+	return e, err
+}
+
+// Postpone implements remediation.Intake.
+func (w *wire) Postpone(ctx context.Context, id string, until time.Time, why string) error {
+	return w.call("postpone", true, func() error { return w.view.Postpone(ctx, id, until, why) })
+}
+
+// Claim implements remediation.Runs.
+func (w *wire) Claim(ctx context.Context, c remediation.Claim) (got remediation.Claimed, err error) {
+	err = w.call("claim", true, func() (err error) {
+		got, err = w.view.Claim(ctx, c)
+		return err
+	})
+	return got, err
+}
+
+// Renew implements remediation.Runs.
+func (w *wire) Renew(ctx context.Context, run string, epoch int64, until time.Time) error {
+	return w.call("renew", true, func() error { return w.view.Renew(ctx, run, epoch, until) })
+}
+
+// Snapshot implements remediation.Runs.
+func (w *wire) Snapshot(ctx context.Context, q remediation.SnapshotQuery) (got guard.Snapshot, err error) {
+	err = w.call("snapshot", false, func() (err error) {
+		got, err = w.view.Snapshot(ctx, q)
+		return err
+	})
+	return got, err
+}
+
+// Commit implements remediation.Runs.
+func (w *wire) Commit(ctx context.Context, c remediation.Commit) error {
+	return w.call("commit "+string(c.Run.Phase), true, func() error {
+		err := w.view.Commit(ctx, c)
+		w.s.committed(w.life, c, err)
+		return err
+	})
+}
+
+// Next implements remediation.Outbox.
+func (w *wire) Next(ctx context.Context, l remediation.Lane, now time.Time, lease time.Duration) (m remediation.Message, thread string, ok bool, err error) {
+	err = w.call("next", true, func() (err error) {
+		m, thread, ok, err = w.view.Next(ctx, l, now, lease)
+		return err
+	})
+	return m, thread, ok, err
+}
+
+// End implements remediation.Outbox.
+func (w *wire) End(ctx context.Context, e remediation.Sent) error {
+	return w.call("end", true, func() error { return w.view.End(ctx, e) })
+}
+
+// OtherRuns implements remediation.Outbox.
+func (w *wire) OtherRuns(ctx context.Context, m remediation.Message) (n int, err error) {
+	err = w.call("other runs", false, func() (err error) {
+		n, err = w.view.OtherRuns(ctx, m)
+		return err
+	})
+	return n, err
+}
+
+func (w *wire) due(ctx context.Context) (due remediation.Due, err error) {
+	err = w.call("due", false, func() (err error) {
+		due, err = w.view.Due(ctx, w.s.now())
+		return err
+	})
+	return due, err
+}

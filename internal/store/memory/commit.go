@@ -1,0 +1,211 @@
+package memory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/mixillo/remediator/internal/breaker"
+	"github.com/mixillo/remediator/internal/guard"
+	"github.com/mixillo/remediator/internal/remediation"
+)
+
+// Commit applies all of it or nothing: remediation.ErrFenced when this owner does not hold the run at that epoch any more, a
+// *guard.Refusal when the intent is refused under the lock.
+func (v *View) Commit(ctx context.Context, c remediation.Commit) error {
+	c.Intent = ownIntent(c.Intent)
+	err := v.write(ctx, func(t *transaction) error { return (&commit{Commit: unshared(c), t: t, view: v}).apply() })
+	var refusal *guard.Refusal
+	switch {
+	case errors.As(err, &refusal):
+		return refusal
+	case err != nil:
+		return fmt.Errorf("committing run %s: %w", c.Run.ID, err)
+	default:
+		return nil
+	}
+}
+
+// unshared copies all that a commit leaves in rows.
+func unshared(c remediation.Commit) remediation.Commit {
+	c.Run, c.Steps, c.Rulings, c.Entries = clone(c.Run), clone(c.Steps), clone(c.Rulings), clone(c.Entries)
+	c.Messages, c.Debts, c.Spawn = clone(c.Messages), clone(c.Debts), clone(c.Spawn)
+	return c
+}
+
+// ownIntent copies the one thing of an intent that is altered or kept: the intent is judged, its act becomes a row.
+func ownIntent(in *remediation.Intent) *remediation.Intent {
+	if in == nil {
+		return nil
+	}
+	own := *in
+	own.Act = clone(in.Act)
+	return &own
+}
+
+// commit is one Commit on its way into the rows.
+type commit struct {
+	remediation.Commit
+	t    *transaction
+	view *View
+}
+
+func (c *commit) apply() error {
+	for _, part := range []func() error{c.run, c.intent, c.feed, c.entries} {
+		if err := part(); err != nil {
+			return err
+		}
+	}
+	c.unlock()
+	c.steps()
+	for _, r := range c.Rulings {
+		putRuling(c.t, r)
+	}
+	insertMessages(c.t, c.Messages)
+	c.debts()
+	c.spawn()
+	return nil
+}
+
+// due says when the run needs a visit: at the end of its lease if the claim goes on, else when it wakes, or now if it waits for nothing.
+func (c *commit) due() time.Time {
+	switch {
+	case c.Run.State == remediation.Done:
+		return time.Time{}
+	case !c.Lease.IsZero():
+		return c.Lease
+	case !c.Run.WakeAt.IsZero() || c.Run.State == remediation.Waiting:
+		return c.Run.WakeAt
+	default:
+		return c.Now
+	}
+}
+
+func (c *commit) run() error {
+	old, ok := c.t.runs[c.Run.ID]
+	if !ok || !c.view.holds(old, c.Run.Epoch) {
+		return remediation.ErrFenced
+	}
+	next := run{Run: c.Run, ended: old.ended, due: c.due()}
+	next.Version, next.LeaseOwner, next.LeaseUntil = old.Version+1, c.view.owner, c.Lease
+	if c.Lease.IsZero() || next.State == remediation.Done {
+		next.LeaseOwner, next.LeaseUntil = "", time.Time{}
+	}
+	put(c.t, c.t.runs, next.ID, next)
+	return nil
+}
+
+// intent takes the lock, judges what runs share under it, and debits the act if there is one.
+func (c *commit) intent() error {
+	in := c.Intent
+	if in == nil {
+		return nil
+	}
+	if _, held := c.t.locks[in.Query.Target]; !held {
+		put(c.t, c.t.locks, in.Query.Target, in.Query.Run)
+	}
+	snapshot, row := c.t.snapshot(in.Query)
+	if refusal := judge(in, snapshot); refusal != nil {
+		return refusal
+	}
+	if in.Act.Run != "" { // the further part of an act that was debited has none
+		c.debit(in.Act)
+	}
+	if begun := row.Begin(in.Query.Run); !in.Exempt && begun != row {
+		put(c.t, c.t.breakers, bond{in.Query.Rule, in.Query.Target}, begun)
+	}
+	return nil
+}
+
+func (c *commit) debit(a guard.Act) {
+	t, old := c.t, c.t.acts
+	t.undo = append(t.undo, func() { t.acts = old })
+	t.acts = append(slices.Clip(old), a)
+}
+
+// judge refuses as the shared guards do. An exempt intent is the way back and needs the lock alone.
+func judge(in *remediation.Intent, s guard.Snapshot) *guard.Refusal {
+	if !in.Exempt {
+		return guard.Shared(in.Limits, s)
+	}
+	if s.LockedBy != "" && s.LockedBy != s.Run {
+		return guard.Refuse(guard.TargetBusy, "run %s holds target %s", s.LockedBy, s.Target)
+	}
+	return nil
+}
+
+// feed tells the breaker how the run ended. A probing run that ended without a verdict lets the next one probe.
+func (c *commit) feed() error {
+	if c.Run.Rule == "" || c.Effect == breaker.None && c.Run.State != remediation.Done {
+		return nil
+	}
+	at := bond{c.Run.Rule, c.Run.Target}
+	row := c.t.breakers[at]
+	fed := row.Feed(c.Breaker, c.Effect, c.Now)
+	if c.Run.State == remediation.Done && fed.Probe == c.Run.ID {
+		fed.Probe = ""
+	}
+	if fed != row {
+		put(c.t, c.t.breakers, at, fed)
+	}
+	return nil
+}
+
+// entries appends to the journal; one that is there is never overwritten.
+func (c *commit) entries() error {
+	for _, e := range c.Entries {
+		written := c.t.journal[e.Run]
+		if slices.ContainsFunc(written, func(old remediation.Entry) bool { return old.Seq == e.Seq }) {
+			return fmt.Errorf("writing journal entry %d: there is one", e.Seq)
+		}
+		put(c.t, c.t.journal, e.Run, append(slices.Clip(written), e))
+	}
+	return nil
+}
+
+func (c *commit) unlock() {
+	if c.Unlock {
+		drop(c.t, c.t.locks, func(target string) bool { return target == c.Run.Target && c.t.locks[target] == c.Run.ID })
+	}
+}
+
+func (c *commit) steps() {
+	for _, step := range c.Steps {
+		all := slices.Clone(c.t.steps[step.Run])
+		at, found := slices.BinarySearchFunc(all, step.Seq, func(s remediation.Step, seq int) int { return s.Seq - seq })
+		if found {
+			all[at] = step
+		} else {
+			all = slices.Insert(all, at, step)
+		}
+		put(c.t, c.t.steps, step.Run, all)
+	}
+}
+
+// debts opens debts, and settles those that the run or an earlier one opened: a reminder of an old act must not settle a newer one's.
+func (c *commit) debts() {
+	for _, d := range c.Debts {
+		at := owed{d.Target, d.Kind}
+		open, known := c.t.debts[at]
+		switch {
+		case d.SettledAt.IsZero():
+			put(c.t, c.t.debts, at, d)
+		case known && open.SettledAt.IsZero() && open.Run <= d.Run:
+			open.SettledAt = d.SettledAt
+			put(c.t, c.t.debts, at, open)
+		}
+	}
+}
+
+// spawn inserts the follow-ups.
+func (c *commit) spawn() {
+	for _, r := range c.Spawn {
+		due := r.WakeAt
+		if due.IsZero() {
+			due = c.Now
+		}
+		put(c.t, c.t.runs, r.ID, run{Run: r, due: due})
+	}
+}

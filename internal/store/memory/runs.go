@@ -1,0 +1,138 @@
+package memory
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/mixillo/remediator/internal/remediation"
+)
+
+// run is a run's row: the run, and what is known of it that its own visits do not write.
+type run struct {
+	remediation.Run
+	ended time.Time // when its episode resolved; zero while it fires
+	due   time.Time // when it needs a visit if nothing else happens; zero: never
+}
+
+// relatedMost is how many runs Admit is shown at most.
+const relatedMost = 50
+
+func (r run) related() remediation.Related {
+	a := r.Alert
+	return remediation.Related{
+		ID: r.ID, Source: a.Source, Episode: a.Episode, IncidentKey: a.IncidentKey, IncidentID: a.IncidentID, StartsAt: a.StartsAt,
+		EndedAt: r.ended, State: r.State, Outcome: r.Outcome, Reason: r.Reason, Acted: r.Acted,
+	}
+}
+
+// related are the runs Admit judges a proposal by, newest first. Follow-ups are none of them: a reminder that waits for a day must not
+// swallow the next firing.
+func (r *rows) related(of remediation.Run) []remediation.Related {
+	a := of.Alert
+	var found []run
+	for _, one := range r.runs {
+		same := one.Alert.Episode == a.Episode || a.IncidentKey != "" && one.Alert.IncidentKey == a.IncidentKey ||
+			a.IncidentID != "" && one.Alert.IncidentID == a.IncidentID
+		if one.Target == of.Target && same && one.Origin != remediation.ByFollowUp {
+			found = append(found, one)
+		}
+	}
+	slices.SortFunc(found, func(x, y run) int {
+		return cmp.Or(y.CreatedAt.Compare(x.CreatedAt), cmp.Compare(y.ID, x.ID))
+	})
+	out := make([]remediation.Related, 0, len(found))
+	for _, one := range found[:min(len(found), relatedMost)] {
+		out = append(out, one.related())
+	}
+	return out
+}
+
+// Claim grants the run until Now + Lease. The hint a run was born with is granted without a new epoch while most of its lease is left.
+func (v *View) Claim(ctx context.Context, c remediation.Claim) (remediation.Claimed, error) {
+	var got remediation.Claimed
+	err := v.write(ctx, func(t *transaction) error {
+		r, err := find(t.runs, "run", c.Hint.Run)
+		if err != nil {
+			return err
+		}
+		if r.Version != c.Hint.Version || r.State == remediation.Done {
+			return remediation.ErrStaleHint
+		}
+		mine := c.Hint.Epoch != 0 && r.Epoch == c.Hint.Epoch && r.LeaseOwner == c.Owner
+		switch {
+		case mine && r.LeaseUntil.Sub(c.Now) > c.Lease/2:
+		case !mine && r.LeaseUntil.After(c.Now):
+			return remediation.ErrStaleHint
+		default:
+			r.Epoch, r.LeaseOwner, r.LeaseUntil, r.State = r.Epoch+1, c.Owner, c.Now.Add(c.Lease), remediation.Running
+			r.due = r.LeaseUntil
+			put(t, t.runs, r.ID, r)
+		}
+		got = clone(t.claimed(r))
+		return nil
+	})
+	return got, err
+}
+
+func (r *rows) claimed(one run) remediation.Claimed {
+	return remediation.Claimed{Run: one.Run, Steps: r.steps[one.ID], Episode: one.related(), Incident: r.toldIncident(one.Run)}
+}
+
+// toldIncident is the incident that the run's first message to PagerDuty, or its parent's, was told on.
+func (r *rows) toldIncident(of remediation.Run) string {
+	for _, m := range r.messages(func(m remediation.Message) bool {
+		return m.Channel == remediation.PagerDuty && m.RemoteID != "" && (m.Run == of.ID || m.Run == of.Parent && of.Parent != "")
+	}) {
+		return m.RemoteID
+	}
+	return ""
+}
+
+// Renew prolongs the lease; remediation.ErrFenced when another claim came in between.
+func (v *View) Renew(ctx context.Context, id string, epoch int64, until time.Time) error {
+	return v.write(ctx, func(t *transaction) error {
+		r, ok := t.runs[id]
+		if !ok || !v.holds(r, epoch) || r.State == remediation.Done {
+			return fmt.Errorf("renewing the lease of run %s: %w", id, remediation.ErrFenced)
+		}
+		r.LeaseUntil, r.due = until, until
+		put(t, t.runs, id, r)
+		return nil
+	})
+}
+
+// holds is the fence: only the newest claim may write.
+func (v *View) holds(r run, epoch int64) bool { return r.Epoch == epoch && r.LeaseOwner == v.owner }
+
+// siblings counts the other runs of the incident that are open, or done without being fixed or resolved by themselves. The same
+// incident is one id, or one key while both fired and no ids say otherwise. Follow-ups do not count, nor what was refused earlier on
+// the same target: the run itself is its next attempt.
+func (r *rows) siblings(own remediation.Related, target string) int {
+	n := 0
+	for _, one := range r.runs {
+		if one.ID == own.ID || one.Origin == remediation.ByFollowUp || one.endedWell() {
+			continue
+		}
+		former := one.Target == target && one.State == remediation.Done && one.Outcome == remediation.RefusedRun
+		if !former && one.sharesIncident(own) {
+			n++
+		}
+	}
+	return n
+}
+
+func (r run) endedWell() bool {
+	return r.State == remediation.Done && (r.Outcome == remediation.Fixed || r.Outcome == remediation.ResolvedItself)
+}
+
+func (r run) sharesIncident(own remediation.Related) bool {
+	a := r.Alert
+	if own.IncidentID != "" && a.IncidentID == own.IncidentID {
+		return true
+	}
+	return own.IncidentKey != "" && a.IncidentKey == own.IncidentKey && (a.IncidentID == "" || own.IncidentID == "") &&
+		(r.ended.IsZero() || r.ended.After(own.StartsAt))
+}
