@@ -88,6 +88,7 @@ type Change struct {
 	Evidence   []string        `json:"evidence,omitempty"`  // sentences that made the plan legal
 	Debt       string          `json:"debt,omitempty"`      // what the change leaves to be settled: DebtPinnedTraffic or ""
 	Settles    string          `json:"settles,omitempty"`   // the debt that the change takes back
+	Selects    []string        `json:"selects,omitempty"`   // the system's names of all that it touches; never a pattern
 	PlannedAt  time.Time       `json:"planned_at"`
 }
 

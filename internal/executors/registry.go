@@ -18,6 +18,8 @@ type ActionKind struct {
 	// Settles is the kind of debt that the action takes back, such as DebtPinnedTraffic; its Plan refuses with guard.NothingToDo
 	// when there is none.
 	Settles string
+	// Once says that a second act of the kind on a target waits until a human has released it.
+	Once bool
 }
 
 // Takeback is the policy of a kind for changes that did not help.
