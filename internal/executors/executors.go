@@ -72,18 +72,6 @@ type Action interface {
 	Undo(ctx context.Context, env Env, c Change) (Change, error)
 }
 
-// Identified is implemented by target sections that can say which thing in the world they are, such as
-// "cloud_run/PROJECT/REGION/SERVICE"; what a section leaves to its connection is filled in from there.
-type Identified interface {
-	Identity(set connect.Set) string
-}
-
-// Claiming is implemented by facts that say something of which other facts may speak too: the thing's name and what is said of it.
-// Facts of one decision that contradict each other decide nothing.
-type Claiming interface {
-	Claims() map[string]string
-}
-
 // State is what people see of a target before and after a change: few short keys and values, no secrets.
 type State map[string]string
 
@@ -94,7 +82,7 @@ type Change struct {
 	Summary string `json:"summary"` // imperative, one line: "route all traffic of api from api-7 to api-6"
 	Before  State  `json:"before"`
 	After   State  `json:"after"`
-	// Selects are the things that the change touches, by name; nil where it touches the target alone and selects nothing.
+	// Selects are the system's names of all that the change touches, never a pattern; nil where it selects nothing beside the target.
 	Selects []string `json:"selects,omitempty"`
 	// Networks are those that the change opens or blocks, and Lasts how long they stay.
 	Networks   []netip.Prefix  `json:"networks,omitempty"`

@@ -70,7 +70,7 @@ func selects(r Reach) *Refusal {
 }
 
 func wildcard(name string) bool {
-	return strings.TrimSpace(name) == "" || name == "-" || strings.ContainsAny(name, "*?%")
+	return strings.TrimSpace(name) == "" || strings.ContainsAny(name, "*?%") || slices.Contains(strings.Split(name, "/"), "-")
 }
 
 func networks(r Reach) *Refusal {
