@@ -37,8 +37,17 @@ type Incident struct {
 	URL                string // of its page
 	Key                string // "" for an incident with several alerts
 	CreatedAt          time.Time
+	ResolvedAt         time.Time // zero while it is open
 	ServiceID          string
 	EscalationPolicyID string
+	Acknowledgements   []Acknowledgement // by users; none unless it is acknowledged
+}
+
+// Acknowledgement says which user has an incident in hand. Those of services and integrations are left out: a machine's word holds nothing.
+type Acknowledgement struct {
+	UserID string
+	User   string // the user's name; the id where there is none
+	At     time.Time
 }
 
 // IncidentAlert is one alert of an incident.
@@ -100,8 +109,8 @@ func (p *PagerDuty) userByEmail(ctx context.Context, email string) (User, error)
 	return User{}, refused(systemPagerDuty, doing, "no user has the address %s", email)
 }
 
-// FindOpen finds the newest triggered or acknowledged incident by the dedup key of its events, which incidents with several alerts
-// have no more, but their alerts do.
+// FindOpen finds the newest triggered or acknowledged incident by the dedup key of its events. An incident with several alerts has no key
+// of its own; PagerDuty finds it by the keys of its alerts, those that are resolved among them.
 func (p *PagerDuty) FindOpen(ctx context.Context, incidentKey string) (Incident, bool, error) {
 	const doing = "looking for an open incident"
 	if incidentKey == "" {
@@ -224,9 +233,25 @@ func incidentOf(in *pagerduty.Incident) Incident {
 		URL:                in.HTMLURL,
 		Key:                in.IncidentKey,
 		CreatedAt:          timeOf(in.CreatedAt),
+		ResolvedAt:         timeOf(in.ResolvedAt),
 		ServiceID:          in.Service.ID,
 		EscalationPolicyID: in.EscalationPolicy.ID,
+		Acknowledgements:   acknowledgementsOf(in),
 	}
+}
+
+// acknowledgementsOf goes by the status too: PagerDuty empties the list when the incident is triggered or resolved.
+func acknowledgementsOf(in *pagerduty.Incident) []Acknowledgement {
+	if in.Status != StatusAcknowledged {
+		return nil
+	}
+	var all []Acknowledgement
+	for _, a := range in.Acknowledgements {
+		if by := a.Acknowledger; by.ID != "" && (by.Type == "user_reference" || by.Type == "user") {
+			all = append(all, Acknowledgement{UserID: by.ID, User: cmp.Or(by.Summary, by.ID), At: timeOf(a.At)})
+		}
+	}
+	return all
 }
 
 func alertOf(a *pagerduty.IncidentAlert) IncidentAlert {

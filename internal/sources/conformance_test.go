@@ -165,8 +165,13 @@ func parses(t *testing.T, kind Kind, fix fixture) {
 // checkDelivery holds for whatever a source parses without an error.
 func checkDelivery(t *testing.T, s Source, d Delivery) {
 	t.Helper()
-	if d.Type == "" || (d.Ignored == "") == (len(d.Alerts) == 0) {
-		t.Errorf("a delivery has a type, and either alerts or a reason why there are none: %+v", d)
+	if d.Type == "" || (d.Ignored == "") == (len(d.Alerts)+len(d.Holds) == 0) {
+		t.Errorf("a delivery has a type, and either alerts or holds or a reason why there are none: %+v", d)
+	}
+	for _, h := range d.Holds {
+		if h.IncidentID == "" && h.IncidentKey == "" || h.At.IsZero() || !h.Lifted && (h.By == "" || h.ByID == "") {
+			t.Errorf("a hold lacks its incident, its time or its person: %+v", h)
+		}
 	}
 	if _, can := s.(LookUp); d.Incomplete && !can {
 		t.Error("the body is incomplete, but the source has no look-up")

@@ -147,6 +147,7 @@ type pagerDutyEvent struct {
 
 type pagerDutyReference struct {
 	ID      string `json:"id"`
+	Type    string `json:"type"`
 	Summary string `json:"summary"`
 }
 
@@ -164,7 +165,8 @@ func (e pagerDutyEvent) check() error {
 	}
 }
 
-// Parse reads one event. Only a triggered, reopened or resolved incident concerns an alert; all others are ignored, with a reason.
+// Parse reads one event. Only a triggered, reopened or resolved incident concerns an alert, and only an acknowledgement and its end are a
+// person's word; all others are ignored, with a reason.
 func (p *PagerDuty) Parse(body []byte, _ time.Time) (Delivery, error) {
 	var read pagerDutyBody
 	if err := decodeStrict(body, &read); err != nil {
@@ -180,32 +182,56 @@ func (p *PagerDuty) Parse(body []byte, _ time.Time) (Delivery, error) {
 	}
 	switch event.EventType {
 	case incidentTriggered, incidentReopened, incidentResolved:
-		return p.incident(d, event.Data)
+		return p.incident(d, event)
 	case "pagey.ping":
 		d.Ignored = "PagerDuty's test of the subscription"
 	default:
+		if handled(event.EventType) {
+			return p.handling(d, event)
+		}
 		d.Ignored = fmt.Sprintf("an event of type %q neither begins nor ends an alert", clip(event.EventType))
 	}
 	return d, nil
 }
 
-func (p *PagerDuty) incident(d Delivery, data []byte) (Delivery, error) {
-	var in pagerDutyIncident
-	if err := decodeStrict(data, &in); err != nil {
-		return Delivery{}, fmt.Errorf("the incident of the event: %w", err)
+func (p *PagerDuty) incident(d Delivery, event pagerDutyEvent) (Delivery, error) {
+	in, err := event.incident()
+	if err != nil {
+		return Delivery{}, err
 	}
-	if err := in.check(); err != nil {
-		return Delivery{}, fmt.Errorf("the incident of the event: %w", err)
-	}
-	d.Alerts = []alert.Alert{p.stub(d, in)}
+	d.Alerts, d.Holds = []alert.Alert{p.stub(d, in)}, in.holds(event)
 	d.Incomplete = d.Type != incidentResolved
 	return d, nil
+}
+
+// handling reads an event that is about who has the incident in hand.
+func (p *PagerDuty) handling(d Delivery, event pagerDutyEvent) (Delivery, error) {
+	in, err := event.incident()
+	if err != nil {
+		return Delivery{}, err
+	}
+	if d.Holds = in.holds(event); len(d.Holds) == 0 {
+		d.Ignored = fmt.Sprintf("no person's acknowledgement begins or ends with this event of type %q", clip(event.EventType))
+	}
+	return d, nil
+}
+
+func (e pagerDutyEvent) incident() (pagerDutyIncident, error) {
+	var in pagerDutyIncident
+	if err := decodeStrict(e.Data, &in); err != nil {
+		return in, fmt.Errorf("the incident of the event: %w", err)
+	}
+	if err := in.check(); err != nil {
+		return in, fmt.Errorf("the incident of the event: %w", err)
+	}
+	return in, nil
 }
 
 type pagerDutyIncident struct {
 	ID            string              `json:"id"`
 	Type          string              `json:"type"`
 	HTMLURL       string              `json:"html_url"`
+	Status        string              `json:"status"`
 	Number        int64               `json:"number"`
 	Key           *string             `json:"incident_key"`
 	CreatedAt     time.Time           `json:"created_at"`

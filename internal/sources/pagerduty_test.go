@@ -27,7 +27,9 @@ func init() {
 		sign: func(content string, body []byte) http.Header {
 			return signed("v1=" + signature(connect.Value(content), body))
 		},
-		bodies: []string{triggeredBody, pingBody, strings.Replace(triggeredBody, "triggered", "resolved", 1)},
+		bodies: []string{
+			triggeredBody, pingBody, strings.Replace(triggeredBody, "triggered", "resolved", 1), acknowledgedBody(userAgent, "acknowledged"),
+		},
 	}
 }
 
@@ -71,8 +73,8 @@ func parseEvent(t *testing.T, name string) Delivery {
 	return d
 }
 
-// Only what begins or ends an alert is used; above all not our own notes and acknowledgements.
-func TestPagerDutyUsesThreeEventTypes(t *testing.T) {
+// Only what begins or ends an alert, or what says in whose hand it is, is used; above all not our own notes.
+func TestPagerDutyUsesEventTypes(t *testing.T) {
 	t.Parallel()
 	used := map[string]bool{}
 	for _, name := range captured(t, "pagerduty") {
@@ -87,7 +89,10 @@ func TestPagerDutyUsesThreeEventTypes(t *testing.T) {
 			t.Errorf("%s: no dedup key or time: %+v", name, d)
 		}
 	}
-	want := map[string]bool{incidentTriggered: true, incidentReopened: true, incidentResolved: false}
+	want := map[string]bool{
+		incidentTriggered: true, incidentReopened: true, incidentResolved: false, incidentAcknowledged: false, incidentUnacknowledged: false,
+		incidentEscalated: false, incidentReassigned: false, incidentDelegated: false,
+	}
 	if diff := cmp.Diff(want, used); diff != "" {
 		t.Errorf("event types used, and whether a look-up is needed (-want +got):\n%s", diff)
 	}

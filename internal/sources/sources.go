@@ -30,6 +30,8 @@ type Delivery struct {
 	Type       string    // the sender's event type, e.g. "incident.triggered"
 	OccurredAt time.Time // by the sender's clock; zero when it does not say
 	Alerts     []alert.Alert
+	// Holds is what the delivery says of whose hand an incident is in. It counts from Parse on, whatever LookUp still has to add.
+	Holds []Hold `json:",omitempty"`
 	// Incomplete: the body has no labels; LookUp has to complete it before rules can match.
 	Incomplete bool
 	// Ignored says why nothing is matched (a ping, our own note), "" otherwise. The delivery is stored all the same.
