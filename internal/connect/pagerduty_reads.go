@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -112,13 +113,22 @@ func (p *PagerDuty) userByEmail(ctx context.Context, email string) (User, error)
 // FindOpen finds the newest triggered or acknowledged incident by the dedup key of its events. An incident with several alerts has no key
 // of its own; PagerDuty finds it by the keys of its alerts, those that are resolved among them.
 func (p *PagerDuty) FindOpen(ctx context.Context, incidentKey string) (Incident, bool, error) {
-	const doing = "looking for an open incident"
+	return p.find(ctx, "looking for an open incident", incidentKey, StatusTriggered, StatusAcknowledged)
+}
+
+// FindAny is FindOpen among all incidents, resolved ones too: for a key that never recurs.
+func (p *PagerDuty) FindAny(ctx context.Context, incidentKey string) (Incident, bool, error) {
+	return p.find(ctx, "looking for an incident", incidentKey)
+}
+
+// find finds the newest incident by its key, among those in the statuses; none means any.
+func (p *PagerDuty) find(ctx context.Context, doing, incidentKey string, statuses ...string) (Incident, bool, error) {
 	if incidentKey == "" {
 		return Incident{}, false, refused(systemPagerDuty, doing, "the incident key is empty")
 	}
 	options := pagerduty.ListIncidentsOptions{
 		IncidentKey: incidentKey,
-		Statuses:    []string{StatusTriggered, StatusAcknowledged},
+		Statuses:    statuses,
 		DateRange:   "all", // by default PagerDuty leaves out incidents opened before the last month
 		SortBy:      "created_at:desc",
 		Limit:       25,
@@ -131,19 +141,19 @@ func (p *PagerDuty) FindOpen(ctx context.Context, incidentKey string) (Incident,
 	if err != nil {
 		return Incident{}, false, err
 	}
-	newest, found := newestOpen(list.Incidents)
+	newest, found := newestAmong(list.Incidents, statuses)
 	return newest, found, nil
 }
 
-func newestOpen(all []pagerduty.Incident) (Incident, bool) {
+func newestAmong(all []pagerduty.Incident, statuses []string) (Incident, bool) {
 	var (
 		newest Incident
 		found  bool
 	)
 	for i := range all {
 		in := incidentOf(&all[i])
-		open := in.Status == StatusTriggered || in.Status == StatusAcknowledged
-		if open && (!found || in.CreatedAt.After(newest.CreatedAt)) {
+		asked := len(statuses) == 0 || slices.Contains(statuses, in.Status)
+		if asked && (!found || in.CreatedAt.After(newest.CreatedAt)) {
 			newest, found = in, true
 		}
 	}

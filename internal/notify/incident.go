@@ -19,11 +19,17 @@ const noIncident = "no open incident for the key"
 // incidentDelays are the waits between looks for an incident; the last one repeats.
 var incidentDelays = [...]time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second}
 
-func findByKey(ctx context.Context, pd incidents, m remediation.Message) (connect.Incident, bool, error) {
+// findByKey finds the incident among the open ones, because keys recur; that of a key that does not is found however it ended, so that
+// an attempt that died after it had opened one does not lead to another.
+func findByKey(ctx context.Context, pd finder, m remediation.Message) (connect.Incident, bool, error) {
 	if m.IncidentKey == "" {
 		return connect.Incident{}, false, nil
 	}
-	in, found, err := pd.FindOpen(ctx, m.IncidentKey)
+	find := pd.FindOpen
+	if m.Own {
+		find = pd.FindAny
+	}
+	in, found, err := find(ctx, m.IncidentKey)
 	if err != nil {
 		return connect.Incident{}, false, fmt.Errorf("finding the incident: %w", err)
 	}
@@ -31,13 +37,13 @@ func findByKey(ctx context.Context, pd incidents, m remediation.Message) (connec
 }
 
 // missing decides what becomes of a message without an incident: the sender's trigger may come later, or the message may open one.
-// Its absence must have been seen before: while PagerDuty was away nobody could open anything.
+// Its absence must have been seen before: while PagerDuty was away nobody could open anything. Nobody else opens one of our own.
 func (n *Notifier) missing(ctx context.Context, pd incidents, m remediation.Message) (told, error) {
 	waited := n.cfg.Now().Sub(m.CreatedAt) >= n.scaled(incidentPatience) && strings.HasSuffix(m.Error, noIncident)
 	switch {
 	case m.IncidentKey == "":
 		return told{state: remediation.MessageDead, why: "the message names no incident and no incident key"}, nil
-	case !waited && !opened(m):
+	case !waited && !opened(m) && !m.Own:
 		wait := incidentDelays[min(max(m.Attempts, 1), len(incidentDelays))-1]
 		return told{state: remediation.MessageQueued, why: noIncident, wait: n.scaled(wait)}, nil
 	case m.Kind == remediation.Resolve:

@@ -19,13 +19,6 @@ import (
 	"github.com/mixillo/remediator/internal/remediation"
 )
 
-// Waits, at speed 1 where they are scaled. The lease outlives the longest attempt, so that no two tell one message at once.
-const (
-	lease          = time.Minute
-	patience       = 45 * time.Second // of one attempt
-	recordPatience = 5 * time.Second  // of writing down how it ended
-)
-
 // Config is what a Notifier needs.
 type Config struct {
 	Outbox      remediation.Outbox
@@ -34,6 +27,9 @@ type Config struct {
 	Jitter      func() float64        // in [0,1); nil: random
 	Log         *slog.Logger          // nil: slog.Default
 	Registerer  prometheus.Registerer // nil: metrics are kept but not shown
+	// Lease is how long a message stays with the one who tells it, and so how long it waits after a crash; 0 means 20 s. It is real time,
+	// and bounds an attempt: see span.
+	Lease time.Duration
 	// Speed is how much faster than real the world runs (1, or 0, except in the demo): waits divide by it.
 	Speed float64
 }
@@ -43,8 +39,9 @@ type Notifier struct {
 	cfg     Config
 	metrics *metrics
 
-	mu    sync.Mutex
-	gates map[string]*gate // by connection name
+	mu      sync.Mutex
+	gates   map[string]*gate            // by connection name
+	stretch map[remediation.Channel]int // see span
 }
 
 // New makes a Notifier. It calls nothing.
@@ -61,7 +58,10 @@ func New(c Config) *Notifier {
 	if c.Speed <= 0 {
 		c.Speed = 1
 	}
-	return &Notifier{cfg: c, metrics: newMetrics(c.Registerer), gates: map[string]*gate{}}
+	if c.Lease <= 0 {
+		c.Lease = defaultLease
+	}
+	return &Notifier{cfg: c, metrics: newMetrics(c.Registerer), gates: map[string]*gate{}, stretch: map[remediation.Channel]int{}}
 }
 
 // Deliver tells the lane's messages in order until none is due. An error is the outbox's or the context's: how the telling itself
@@ -80,17 +80,21 @@ func (n *Notifier) Deliver(ctx context.Context, l remediation.Lane) error {
 
 // next tells one message. It reports whether the lane may hold another that is due.
 func (n *Notifier) next(ctx context.Context, l remediation.Lane) (bool, error) {
-	m, thread, ok, err := n.cfg.Outbox.Next(ctx, l, n.cfg.Now(), lease)
+	s := n.span(l.Channel)
+	bounded, stop := context.WithTimeout(ctx, s.attempt) // from here on, because the lease begins before the outbox has answered
+	defer stop()
+	m, thread, ok, err := n.cfg.Outbox.Next(ctx, l, n.cfg.Now(), s.lease)
 	if err != nil {
 		return false, fmt.Errorf("taking the next message of run %s for %s: %w", l.Run, l.Channel, err)
 	}
 	if !ok {
 		return false, nil
 	}
-	got, failure := n.attempt(ctx, m, thread)
+	got, failure := n.attempt(bounded, m, thread)
+	n.adapt(l.Channel, failure, ctx.Err() == nil && bounded.Err() != nil)
 	sent := n.settle(ctx, m, got, failure)
 	// What took effect must be written down even while the process is being stopped.
-	record, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordPatience)
+	record, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.record)
 	defer cancel()
 	if err := n.cfg.Outbox.End(record, sent); err != nil {
 		return false, fmt.Errorf("recording message %s as %s: %w", m.ID, sent.State, err)
@@ -111,8 +115,6 @@ type told struct {
 // attempt makes one attempt behind the connection's gate. What pages people or ends a page goes round it: a breaker never blocks the
 // way back.
 func (n *Notifier) attempt(ctx context.Context, m remediation.Message, thread string) (told, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	g := n.gate(m.Connection)
 	var got told
 	call := func() (err error) {

@@ -16,13 +16,17 @@ import (
 // What is asked of a *connect.PagerDuty.
 type (
 	pager interface {
+		finder
 		incidents
 		alarms
 		notebook
 		io.Closer
 	}
-	incidents interface {
+	finder interface {
 		FindOpen(ctx context.Context, incidentKey string) (connect.Incident, bool, error)
+		FindAny(ctx context.Context, incidentKey string) (connect.Incident, bool, error)
+	}
+	incidents interface {
 		Incident(ctx context.Context, id string) (connect.Incident, error)
 		Alerts(ctx context.Context, id string) ([]connect.IncidentAlert, error)
 		Trigger(ctx context.Context, e connect.Event) error
@@ -71,7 +75,7 @@ func (n *Notifier) tellIncident(ctx context.Context, pd pager, m remediation.Mes
 	case remediation.Acknowledge:
 		return call(m, id, func() error { return pd.Acknowledge(ctx, id) })
 	case remediation.Escalate:
-		if opened(m) { // its opening has paged a human: one page is enough
+		if opened(m) || m.Own { // its opening has paged a human: one page is enough
 			return sentAs(id), nil
 		}
 		return escalate(ctx, pd, m, id)

@@ -29,7 +29,8 @@ type shelf struct {
 	now    time.Time
 	all    []remediation.Message
 	others int
-	endErr error // of the next End only
+	endErr error       // of the next End only
+	dies   func() bool // asked by End: whether the process dies before it is done; nil: never
 }
 
 func (s *shelf) clock() time.Time {
@@ -62,6 +63,9 @@ func (s *shelf) Next(_ context.Context, l remediation.Lane, now time.Time, lease
 func (s *shelf) End(ctx context.Context, sent remediation.Sent) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.dies != nil && s.dies() {
+		return remediation.ErrUnavailable
+	}
 	if err := errors.Join(ctx.Err(), s.endErr); err != nil {
 		s.endErr = nil
 		return err
@@ -129,6 +133,9 @@ func (p *pagerFake) did(call string) error {
 func (p *pagerFake) Close() error { return nil }
 func (p *pagerFake) FindOpen(context.Context, string) (connect.Incident, bool, error) {
 	return p.incident, p.open, p.did("find")
+}
+func (p *pagerFake) FindAny(context.Context, string) (connect.Incident, bool, error) {
+	return p.incident, p.open, p.did("find any")
 }
 func (p *pagerFake) Incident(context.Context, string) (connect.Incident, error) {
 	return p.incident, p.did("incident")

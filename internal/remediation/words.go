@@ -280,6 +280,9 @@ type Message struct {
 	Open     bool   `json:"open,omitempty"`
 	Summary  string `json:"summary,omitempty"`
 	Severity string `json:"severity,omitempty"`
+	// Own says that the incident is one that nobody but us opens, such as that of a storm, and that its key names this one happening and
+	// never recurs: it is opened at once, its opening is the page, and there is one for the key, even after it was resolved.
+	Own bool `json:"own,omitempty"`
 
 	State     MessageState `json:"state"`
 	Attempts  int          `json:"attempts"` // begun, including one whose end is unknown

@@ -161,6 +161,9 @@ func verbs() map[string]verb {
 		"trigger-incident":             does(func(w *World, i Incident) (any, error) { return object{"id": w.TriggerIncident(i)}, nil }),
 		"add-alert":                    only(func(w *World, a aboutIncident) error { return w.AddAlert(a.Incident, a.Alert) }),
 		"human-acknowledges":           only(func(w *World, a aboutIncident) error { return w.HumanAcknowledges(a.Incident) }),
+		"human-unacknowledges":         only(func(w *World, a aboutIncident) error { return w.HumanUnacknowledges(a.Incident) }),
+		"acknowledgement-ends":         only(func(w *World, a aboutIncident) error { return w.AcknowledgementEnds(a.Incident) }),
+		"resolve-alert":                only(func(w *World, a aboutIncident) error { return w.ResolveAlert(a.Incident, a.Alert.Key) }),
 		"human-resolves":               only(func(w *World, a aboutIncident) error { return w.HumanResolves(a.Incident) }),
 	}
 }

@@ -50,6 +50,15 @@ func TestControlDrivesTheWorld(t *testing.T) {
 	if f.Incident(out["id"].(string)).Key != "k" {
 		t.Errorf("trigger-incident answered %v", out)
 	}
+	id := out["id"].(string)
+	for _, step := range [][2]string{
+		{"human-acknowledges", "acknowledged"}, {"human-unacknowledges", "triggered"}, {"human-acknowledges", "acknowledged"},
+		{"acknowledgement-ends", "triggered"}, {"resolve-alert", "resolved"},
+	} {
+		if code, out := f.control(step[0], `{"incident":"`+id+`","alert":{"key":"k"}}`); code != 200 || f.Incident(id).Status != step[1] {
+			t.Errorf("%s: %d %v, the incident is %s", step[0], code, out, f.Incident(id).Status)
+		}
+	}
 	for verb, args := range map[string]string{"nope": `{}`, "set-load": `{"service":"nope"}`, "deploy": `{`, "latency": `{"service":"mixillo-backend","delay":"soon"}`} {
 		if code, _ := f.control(verb, args); code/100 != 4 {
 			t.Errorf("%s %s: %d", verb, args, code)

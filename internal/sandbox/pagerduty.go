@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -22,8 +21,8 @@ type Incident struct {
 	Urgency        string         `json:"urgency"`
 	Level          int            `json:"escalation_level"`
 	Policy         string         `json:"escalation_policy"`
-	Assignees      []string       `json:"assignees"` // user ids
-	Acknowledgers  []string       `json:"acknowledgers"`
+	Assignees      []string       `json:"assignees"`     // user ids
+	Acknowledgers  []Acknowledger `json:"acknowledgers"` // none unless it is acknowledged
 	CreatedAt      time.Time      `json:"created_at"`
 	ChangedAt      time.Time      `json:"last_status_change_at"`
 	ChangedBy      string         `json:"last_status_change_by"` // user id; "" is automation
@@ -33,6 +32,13 @@ type Incident struct {
 	Responders     []string       `json:"responders"` // user ids asked to help
 	Log            []IncidentStep `json:"log"`
 	ResolutionNote string         `json:"resolution_note,omitempty"`
+}
+
+// Acknowledger is who took an incident in hand: a user id, or "" for the
+// service's own automation.
+type Acknowledger struct {
+	By string    `json:"by"`
+	At time.Time `json:"at"`
 }
 
 // Alert is one alert of an incident. Key is the sender's dedup_key.
@@ -188,9 +194,12 @@ func (p *pagerDuty) newAlert(wish Incident, at time.Time) Alert {
 
 func (p *pagerDuty) setStatus(inc *Incident, status string, by actor) {
 	inc.Status, inc.ChangedAt, inc.ChangedBy = status, time.Now().UTC(), by.id
+	if status != "acknowledged" {
+		inc.Acknowledgers = nil
+	}
 	switch status {
 	case "acknowledged":
-		inc.Acknowledgers = append(inc.Acknowledgers, by.id)
+		inc.Acknowledgers = append(inc.Acknowledgers, Acknowledger{By: by.id, At: inc.ChangedAt})
 		if by.id != "" {
 			inc.Assignees = []string{by.id}
 		}
@@ -199,8 +208,6 @@ func (p *pagerDuty) setStatus(inc *Incident, status string, by actor) {
 			inc.Alerts[i].Status = "resolved"
 		}
 		inc.Assignees = nil
-	default:
-		inc.Acknowledgers = nil
 	}
 }
 
@@ -241,34 +248,13 @@ func (w *World) TriggerIncident(i Incident) string {
 }
 
 // AddAlert groups one more alert into an incident; an incident with several
-// alerts has no incident_key of its own.
+// alerts has no incident_key of its own, and is found by those of its alerts.
 func (w *World) AddAlert(incident string, a Alert) error {
 	return w.pager.as(incident, func(inc *Incident) {
 		added := w.pager.newAlert(Incident{Key: a.Key, Title: a.Summary, Severity: a.Severity, Details: a.Details}, time.Now().UTC())
 		inc.Alerts, inc.Key = append(inc.Alerts, added), ""
 		w.pager.record(inc, actor{}, "alert_grouped", "", map[string]any{"alert_key": a.Key})
 	})
-}
-
-func (p *pagerDuty) as(incident string, f func(inc *Incident)) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	inc := p.find(incident)
-	if inc == nil {
-		return fmt.Errorf("there is no incident %q", incident)
-	}
-	f(inc)
-	return nil
-}
-
-// HumanAcknowledges lets the user on call acknowledge the incident.
-func (w *World) HumanAcknowledges(incident string) error {
-	return w.pager.as(incident, func(inc *Incident) { w.pager.acknowledge(inc, actor{userByID("PUSR001")}) })
-}
-
-// HumanResolves lets the user on call resolve the incident.
-func (w *World) HumanResolves(incident string) error {
-	return w.pager.as(incident, func(inc *Incident) { w.pager.resolve(inc, actor{userByID("PUSR001")}, "") })
 }
 
 // SetReopening makes an acknowledgement of a resolved incident reopen it, as

@@ -83,9 +83,8 @@ func (p *pagerDuty) manage(inc *Incident, m management, by actor) {
 		p.record(inc, by, "incident_reopened", "incident.reopened", nil)
 	case m.Status == "acknowledged":
 		p.acknowledge(inc, by)
-	case m.Status == "triggered" && inc.Status == "acknowledged":
-		p.setStatus(inc, m.Status, by)
-		p.record(inc, by, "incident_unacknowledged", "incident.unacknowledged", nil)
+	case m.Status == "triggered":
+		p.unacknowledge(inc, by)
 	}
 	p.reassign(inc, m, by)
 }

@@ -76,12 +76,12 @@ func (inc *Incident) assignments() []any {
 
 func (inc *Incident) acknowledgements() []any {
 	out := []any{}
-	for _, id := range inc.Acknowledgers {
+	for _, a := range inc.Acknowledgers {
 		by := any(serviceReference(inc.ServiceID))
-		if id != "" {
-			by = userReference(id)
+		if a.By != "" {
+			by = userReference(a.By)
 		}
-		out = append(out, object{"at": inc.ChangedAt.Format(time.RFC3339), "acknowledger": by})
+		out = append(out, object{"at": a.At.Format(time.RFC3339), "acknowledger": by})
 	}
 	return out
 }

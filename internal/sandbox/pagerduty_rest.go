@@ -128,7 +128,7 @@ func listIncidents(p *pagerDuty, c *call) (int, object, *problem) {
 		if statuses := q["statuses[]"]; len(statuses) > 0 && !slices.Contains(statuses, inc.Status) {
 			continue
 		}
-		if key := q.Get("incident_key"); key != "" && inc.Key != key {
+		if key := q.Get("incident_key"); key != "" && !inc.known(key) {
 			continue
 		}
 		if services := q["service_ids[]"]; len(services) > 0 && !slices.Contains(services, inc.ServiceID) {
@@ -137,6 +137,12 @@ func listIncidents(p *pagerDuty, c *call) (int, object, *problem) {
 		out = append(out, inc.rest())
 	}
 	return listing("incidents", out, c)
+}
+
+// known reports whether an incident is found by the key: by its own, or, when
+// it holds several alerts and has none, by the alert_key of any of them.
+func (inc *Incident) known(key string) bool {
+	return inc.Key == key || slices.ContainsFunc(inc.Alerts, func(a Alert) bool { return a.Key == key })
 }
 
 // listing answers one page of a collection.

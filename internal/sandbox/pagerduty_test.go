@@ -101,8 +101,15 @@ func TestReadingIncidents(t *testing.T) {
 	must(t, f.AddAlert(id, sandbox.Alert{Key: "key-2", Summary: "another"}))
 	got, err := c.GetIncidentWithContext(f.ctx, id)
 	must(t, err)
-	if got.IncidentKey != "" || got.AlertCounts.All != 2 || found("key-1") != 0 {
+	if got.IncidentKey != "" || got.AlertCounts.All != 2 {
 		t.Errorf("an incident of two alerts has no key, got %q, %d alerts", got.IncidentKey, got.AlertCounts.All)
+	}
+	must(t, f.ResolveAlert(id, "key-2"))
+	if found("key-1", "triggered") != 1 || found("key-2", "triggered") != 1 || found("key-2", "resolved") != 0 {
+		t.Error("an incident of two alerts is not found by the key of each, the resolved one's too")
+	}
+	if f.ResolveAlert(id, "key-2") == nil || f.ResolveAlert("Q0", "key-1") == nil {
+		t.Error("an alert that is not open was resolved")
 	}
 	me, err := c.GetCurrentUserWithContext(f.ctx, pagerduty.GetCurrentUserOptions{})
 	must(t, err)

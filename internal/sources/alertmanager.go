@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mixillo/remediator/internal/alert"
@@ -17,7 +18,7 @@ func init() {
 		Name: "alertmanager",
 		Doc: "Prometheus Alertmanager's webhook_config, body version 4. Alertmanager does not sign: it proves itself by a bearer token " +
 			"or a password. Each alert of a group is judged by itself.",
-		New: func(name string) Source { return &Alertmanager{name: name} },
+		New: newAlertmanager,
 	})
 }
 
@@ -27,14 +28,30 @@ type Alertmanager struct {
 	BearerToken []connect.Secret `yaml:"bearer_token"`
 	// BasicAuth is what Alertmanager sends by http_config.basic_auth.
 	BasicAuth BasicAuth `yaml:"basic_auth"`
+	// URL is where Alertmanager itself is asked, just before a call, whether an alert still fires and nobody has silenced it: its base
+	// URL, with its route prefix. Without it Alertmanager is not asked.
+	URL string `yaml:"url"`
+	// APIToken is a bearer token that we send to URL, where something before it asks for one.
+	APIToken connect.Secret `yaml:"api_token"`
+	// APIBasicAuth is a user and password that we send to URL instead of a token.
+	APIBasicAuth BasicAuth `yaml:"api_basic_auth"`
+	// Insecure allows an http: URL.
+	Insecure bool `yaml:"insecure"`
 
-	name string
+	name  string
+	asked func() (*connect.Alertmanager, error)
+}
+
+func newAlertmanager(name string) Source {
+	a := &Alertmanager{name: name}
+	a.asked = sync.OnceValues(a.open)
+	return a
 }
 
 // BasicAuth is a user and password of HTTP's basic authentication.
 type BasicAuth struct {
 	Username string `yaml:"username"`
-	// Password is at least 16 bytes.
+	// Password of the user; one that proves a delivery to us is at least 16 bytes.
 	Password connect.Secret `yaml:"password"`
 }
 
@@ -56,7 +73,7 @@ func (a *Alertmanager) Validate() error {
 	if err := a.Check(); err != nil {
 		return err
 	}
-	return errors.Join(validateSecrets("bearer_token", a.BearerToken, minKeyBytes), a.BasicAuth.validate())
+	return errors.Join(validateSecrets("bearer_token", a.BearerToken, minKeyBytes), a.BasicAuth.validate(), a.validateAPI())
 }
 
 // Check implements sources.Check.
@@ -64,7 +81,7 @@ func (a *Alertmanager) Check() error {
 	if len(a.BearerToken) == 0 && a.BasicAuth.isZero() {
 		return errors.New("bearer_token or basic_auth is needed: without one anybody could send alerts")
 	}
-	return nil
+	return a.checkAPI()
 }
 
 // Authenticate judges the Authorization header alone; the body is not signed.

@@ -21,6 +21,11 @@ func init() {
 		configure: func(s Source, secret connect.Secret) { s.(*Alertmanager).BearerToken = []connect.Secret{secret} },
 		sign:      func(content string, _ []byte) http.Header { return authorization("Bearer " + content) },
 		bodies:    []string{alertmanagerGroup(`{"alertname":"X","service":"api"}`), alertmanagerGroup(`{"Env":"a","env":"b"}`)},
+		ask: func(_ *testing.T, s Source, endpoint string, secret connect.Secret) (connect.Set, alert.Alert) {
+			am, _ := s.(*Alertmanager)
+			am.URL, am.APIToken, am.Insecure = endpoint, secret, true
+			return nil, alert.Alert{Labels: map[string]string{"alertname": "X"}}
+		},
 	}
 }
 

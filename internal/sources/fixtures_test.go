@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/mixillo/remediator/internal/alert"
 	"github.com/mixillo/remediator/internal/connect"
 )
 
@@ -33,6 +34,8 @@ type fixture struct {
 	sign func(content string, body []byte) http.Header
 	// bodies are valid ones.
 	bodies []string
+	// ask, for a source that can be asked, lets it ask a stand-in at the endpoint, with the secret, and gives an alert to ask about.
+	ask func(t *testing.T, s Source, endpoint string, secret connect.Secret) (connect.Set, alert.Alert)
 }
 
 var fixtures = map[string]fixture{}

@@ -30,6 +30,11 @@ func init() {
 		bodies: []string{
 			triggeredBody, pingBody, strings.Replace(triggeredBody, "triggered", "resolved", 1), acknowledgedBody(userAgent, "acknowledged"),
 		},
+		ask: func(t *testing.T, _ Source, endpoint string, secret connect.Secret) (connect.Set, alert.Alert) {
+			client, err := connect.NewPagerDuty(connect.PagerDutyConfig{Endpoint: endpoint, Token: secret, Insecure: true})
+			succeed(t, err)
+			return connect.Set{"pagerduty": client}, alert.Alert{IncidentID: "Q1", IncidentKey: "k"}
+		},
 	}
 }
 
