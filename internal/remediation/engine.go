@@ -85,7 +85,7 @@ func (e *Engine) open(ctx context.Context, c Claimed) (*visit, error) {
 	if c.Run.Alert.IncidentID == "" {
 		c.Run.Alert.IncidentID = c.Incident // keys recur: what is told later belongs to the incident of the first word
 	}
-	v := &visit{e: e, run: c.Run, steps: c.Steps, episode: c.Episode, leased: c.Run.LeaseUntil}
+	v := &visit{e: e, run: c.Run, steps: c.Steps, episode: c.Episode, fleet: c.Fleet, leased: c.Run.LeaseUntil}
 	v.set = e.Rules.Current()
 	if v.run.RulesHash == v.set.Hash || !v.run.Acted && v.run.Origin != ByFollowUp {
 		v.bind(v.run.Rule)
@@ -110,6 +110,7 @@ type visit struct {
 	run     Run
 	steps   []Step
 	episode Related
+	fleet   Anchor
 	set     *rules.Set
 	rule    *rules.Rule
 	bound   rules.Bound

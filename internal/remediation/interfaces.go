@@ -117,6 +117,8 @@ type Claimed struct {
 	Episode Related // of the run's own episode: whether it has resolved
 	// Incident is the id of the incident that the run's messages, or its parent's, were told on; empty when none was.
 	Incident string
+	// Fleet is the head of the fleet's chain as it was last seen here; zero when there is none. The notes carry it outside.
+	Fleet Anchor
 }
 
 // Runs keeps runs.

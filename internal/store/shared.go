@@ -96,7 +96,7 @@ func (s *Store) Pause(ctx context.Context, p guard.Pause) error {
 
 // Resume drops the pause of a scope and name and reports how many there were.
 func (s *Store) Resume(ctx context.Context, scope guard.Scope, name string) (int, error) {
-	n, err := s.change(ctx, `DELETE FROM pauses WHERE scope = $1 AND name = $2`, string(scope), name)
+	n, err := s.change(ctx, writeControl, `DELETE FROM pauses WHERE scope = $1 AND name = $2`, string(scope), name)
 	if err != nil {
 		return 0, fmt.Errorf("dropping the pause of %s %s: %w", scope, name, err)
 	}
@@ -105,16 +105,16 @@ func (s *Store) Resume(ctx context.Context, scope guard.Scope, name string) (int
 
 // Release closes the breakers of a rule on a target, either of which may be "" for any, and reports how many there were.
 func (s *Store) Release(ctx context.Context, rule, target string) (int, error) {
-	n, err := s.change(ctx, `DELETE FROM breakers WHERE ($1 = '' OR rule = $1) AND ($2 = '' OR target = $2)`, rule, target)
+	n, err := s.change(ctx, writeControl, `DELETE FROM breakers WHERE ($1 = '' OR rule = $1) AND ($2 = '' OR target = $2)`, rule, target)
 	if err != nil {
 		return 0, fmt.Errorf("closing the breakers of rule %q on %q: %w", rule, target, err)
 	}
 	return n, nil
 }
 
-func (s *Store) change(ctx context.Context, query string, args ...any) (int, error) {
+func (s *Store) change(ctx context.Context, kind writeKind, query string, args ...any) (int, error) {
 	var n int64
-	err := s.write(ctx, writeControl, func(ctx context.Context, t *transaction) (err error) {
+	err := s.write(ctx, kind, func(ctx context.Context, t *transaction) (err error) {
 		n, err = t.Exec(ctx, query, args...)
 		return err
 	})

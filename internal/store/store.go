@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +25,7 @@ type Config struct {
 	Owner      string                // name of this process in leases; must not be empty
 	Lease      time.Duration         // how long a run that is born here is claimed; 0: 15 s
 	Now        func() time.Time      // clock of leases and timers; nil: time.Now
+	Retention  func() Retention      // asked anew for every round, so that a reload is followed; nil: the defaults
 }
 
 const defaultLease = 15 * time.Second
@@ -38,6 +40,10 @@ type Store struct {
 	queue   queue
 	crew    *crew
 	metrics metrics
+
+	retention func() Retention
+	retainAt  time.Time                        // the next round of retention; the sweep's alone
+	fleet     atomic.Pointer[remediation.Link] // the head of the fleet's chain as the sweep last saw it
 
 	intake   chan *waiting
 	closing  chan struct{}
@@ -86,7 +92,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 func newStore(c Config) *Store {
 	s := &Store{
 		owner: c.Owner, lease: c.Lease, now: c.Now, log: c.Log,
-		metrics: newMetrics(),
+		metrics: newMetrics(), retention: c.Retention,
 		intake:  make(chan *waiting, maxBatch),
 		closing: make(chan struct{}),
 		broken:  make(chan error, 1),
@@ -99,6 +105,9 @@ func newStore(c Config) *Store {
 	}
 	if s.log == nil {
 		s.log = slog.Default()
+	}
+	if s.retention == nil {
+		s.retention = func() Retention { return Retention{} }
 	}
 	s.crew = newCrew(s.visit)
 	return s
