@@ -32,13 +32,8 @@ type Records struct {
 	Steps   []Step
 }
 
-const (
-	// LinkWithin is how long a finished run may wait for its link before that is a finding.
-	LinkWithin = 10 * time.Minute
-	// LeastKept is the shortest time for which a finished run is kept, whatever retention is asked for: the budgets' windows reach so
-	// far back. Who deletes a younger run cannot pass it off as retention.
-	LeastKept = 35 * 24 * time.Hour
-)
+// LinkWithin is how long a finished run may wait for its link before that is a finding.
+const LinkWithin = 10 * time.Minute
 
 // Judge compares a run's records with each other: its row, its journal, its acts and its link. asOf is until when the records reach.
 func (r Records) Judge(asOf time.Time) []Finding {

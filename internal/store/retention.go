@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,18 +9,8 @@ import (
 	"github.com/mixillo/remediator/internal/remediation"
 )
 
-// Retention says how long things are kept. Open runs, debts, breakers, acts that a budget counts, and the links of the fleet's chain are
-// kept whatever it says.
-type Retention struct {
-	Bodies time.Duration // bodies and look-ups of events; 0: 30 days
-	// Runs with journal, acts and messages, from their end, and events; 0: 400 days, and never less than remediation.LeastKept.
-	Runs time.Duration
-}
-
 const (
 	day         = 24 * time.Hour
-	keepBodies  = 30 * day
-	keepRuns    = 400 * day
 	retainEvery = time.Hour
 	// Rows of one round: the writer is never held for long.
 	dropEvents = 500
@@ -37,14 +26,14 @@ const (
 
 // Retain drops a batch of what is older than it has to be kept, and reports whether there is more. Every replica may ask at any time.
 // What it drops of the runs stays in the fleet's chain, marked as pruned.
-func (s *Store) Retain(ctx context.Context, r Retention, now time.Time) (bool, error) {
-	runs := now.Add(-max(cmp.Or(r.Runs, keepRuns), remediation.LeastKept))
-	more := false
+func (s *Store) Retain(ctx context.Context, r remediation.Retention, now time.Time) (bool, error) {
+	r = r.Filled()
+	runs, more := now.Add(-r.Runs), false
 	for _, part := range []struct {
 		drop   func(ctx context.Context, before time.Time) (bool, error)
 		before time.Time
 	}{
-		{s.dropBodies, now.Add(-cmp.Or(r.Bodies, keepBodies))},
+		{s.dropBodies, now.Add(-r.Bodies)},
 		{s.dropActs, now.Add(-actsKept - day)},
 		{func(ctx context.Context, before time.Time) (bool, error) { return s.dropRuns(ctx, before, now) }, runs},
 		{s.dropEvents, runs},

@@ -25,7 +25,8 @@ type Config struct {
 	Owner      string                // name of this process in leases; must not be empty
 	Lease      time.Duration         // how long a run that is born here is claimed; 0: 15 s
 	Now        func() time.Time      // clock of leases and timers; nil: time.Now
-	Retention  func() Retention      // asked anew for every round, so that a reload is followed; nil: the defaults
+	// Retention is asked anew for every round, so that a reload is followed; nil: the defaults.
+	Retention func() remediation.Retention
 }
 
 const defaultLease = 15 * time.Second
@@ -41,7 +42,7 @@ type Store struct {
 	crew    *crew
 	metrics metrics
 
-	retention func() Retention
+	retention func() remediation.Retention
 	retainAt  time.Time                        // the next round of retention; the sweep's alone
 	fleet     atomic.Pointer[remediation.Link] // the head of the fleet's chain as the sweep last saw it
 
@@ -107,7 +108,7 @@ func newStore(c Config) *Store {
 		s.log = slog.Default()
 	}
 	if s.retention == nil {
-		s.retention = func() Retention { return Retention{} }
+		s.retention = func() remediation.Retention { return remediation.Retention{} }
 	}
 	s.crew = newCrew(s.visit)
 	return s
