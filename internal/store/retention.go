@@ -125,8 +125,9 @@ func (s *Store) dropActs(ctx context.Context, before time.Time) (bool, error) {
 }
 
 // oldRunsSQL finds linked runs that nothing needs: no debt is open by them, no message waits, no run of their episode goes on.
-const oldRunsSQL = `SELECT c.run FROM chain AS c JOIN runs AS r ON r.id = c.run WHERE c.pruned_at = 0 AND c.at < $1 AND r.state = 'done'
-	AND NOT EXISTS (SELECT 1 FROM debts AS d WHERE d.run = c.run AND d.settled_at = 0)
+const oldRunsSQL = `SELECT c.run FROM chain AS c JOIN runs AS r ON r.id = c.run WHERE c.pruned_at = 0 AND c.at < $1
+	AND r.state NOT IN ('queued', 'running', 'waiting')
+	AND NOT EXISTS (SELECT 1 FROM debts AS d WHERE d.target = r.target AND d.run = r.id AND d.settled_at = 0)
 	AND NOT EXISTS (SELECT 1 FROM outbox AS o WHERE o.run = c.run AND o.state = 'queued')
 	AND NOT EXISTS (SELECT 1 FROM runs AS n WHERE n.episode = r.episode AND n.target = r.target AND n.state <> 'done')
 	ORDER BY c.at, c.seq LIMIT $2`
