@@ -95,7 +95,7 @@ func (e *Engine) open(ctx context.Context, c Claimed) (*visit, error) {
 		c.Run.Alert.IncidentID = c.Incident // keys recur: what is told later belongs to the incident of the first word
 	}
 	v := &visit{
-		e: e, run: c.Run, steps: c.Steps, episode: c.Episode, leased: c.Run.LeaseUntil, approval: c.Approval, marks: c.Marks,
+		e: e, run: c.Run, steps: c.Steps, episode: c.Episode, leased: c.Run.LeaseUntil, approval: c.Approval, marks: c.Marks, fleet: c.Fleet,
 	}
 	v.set = e.Rules.Current()
 	if v.run.RulesHash == v.set.Hash || !v.run.Acted && v.run.Origin != ByFollowUp {
@@ -121,6 +121,7 @@ type visit struct {
 	run     Run
 	steps   []Step
 	episode Related
+	fleet   Anchor
 	set     *rules.Set
 	rule    *rules.Rule
 	bound   rules.Bound

@@ -17,6 +17,7 @@ import (
 // run that is done has let go of its target, and says how it ended if it acted.
 func (w *world) conserved() {
 	w.t.Helper()
+	w.audited()
 	ctx := context.Background()
 	done := map[string]bool{}
 	runs, err := w.store.ListRuns(ctx, store.Filter{Limit: 1000})

@@ -156,6 +156,8 @@ type Claimed struct {
 	Approval *Approval
 	// Marks are the revisions of the target that cannot be gone back past, with the reason.
 	Marks map[string]string
+	// Fleet is the head of the fleet's chain as it was last seen here; zero when there is none. The notes carry it outside.
+	Fleet Anchor
 }
 
 // Runs keeps runs.

@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Entry is one record of a run's journal. Each carries the hash of the one before it, so that a record cannot be changed,
@@ -36,11 +38,19 @@ const (
 	EntryOutcome   = "outcome"
 )
 
-// Digest is the hash an entry must have: over its fields and the hash before it.
+// Digest is the hash an entry must have: over its fields and the hash before it. It is empty, which no entry may have, where a field is
+// not text: JSON would show two such texts alike.
 func (e Entry) Digest() string {
+	if !utf8.ValidString(e.Run + e.Kind + e.Text + e.Prev) {
+		return ""
+	}
 	e.Hash = ""
 	e.At = e.At.UTC().Truncate(time.Microsecond)
-	b, err := json.Marshal(e)
+	return digest(e)
+}
+
+func digest(v any) string {
+	b, err := json.Marshal(v)
 	if err != nil {
 		return ""
 	}
@@ -48,9 +58,14 @@ func (e Entry) Digest() string {
 	return hex.EncodeToString(sum[:])
 }
 
+// plain makes a text one that every database gives back as it was: PostgreSQL takes neither a zero byte nor broken UTF-8.
+func plain(text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
+}
+
 // record appends an entry to the run's chain.
 func (r *Run) record(at time.Time, kind, text string) Entry {
-	e := Entry{Run: r.ID, Seq: r.Entries, At: at.UTC().Truncate(time.Microsecond), Kind: kind, Text: text, Prev: r.Head}
+	e := Entry{Run: r.ID, Seq: r.Entries, At: at.UTC().Truncate(time.Microsecond), Kind: kind, Text: plain(text), Prev: r.Head}
 	e.Hash = e.Digest()
 	r.Entries, r.Head = r.Entries+1, e.Hash
 	return e
@@ -60,7 +75,7 @@ func (r *Run) record(at time.Time, kind, text string) Entry {
 func VerifyJournal(entries []Entry) int {
 	prev := ""
 	for i, e := range entries {
-		if e.Seq != i || e.Prev != prev || e.Hash != e.Digest() {
+		if e.Seq != i || e.Prev != prev || e.Hash == "" || e.Hash != e.Digest() {
 			return i
 		}
 		prev = e.Hash

@@ -188,6 +188,9 @@ func (v *visit) report() string {
 		fmt.Fprintf(&b, "\nHow it was verified\n- %s\n", v.run.Detail)
 	}
 	v.reportUndo(&b)
+	if v.fleet.Seq > 0 {
+		fmt.Fprintf(&b, "\nfleet head %s", v.fleet)
+	}
 	fmt.Fprintf(&b, "\njournal head %s", v.run.Head)
 	return b.String()
 }

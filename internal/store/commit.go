@@ -18,7 +18,7 @@ import (
 // *guard.Refusal when the intent is refused under the lock. What the commit makes due is visited at once, or when it is time.
 func (s *Store) Commit(ctx context.Context, c remediation.Commit) error {
 	failpoint.Here("commit." + string(c.Run.Phase) + ".before")
-	w := commit{Commit: c, owner: s.owner, lease: s.lease}
+	w := commit{Commit: c, owner: s.owner, lease: s.lease, me: s.self()}
 	if err := s.write(ctx, writeRun, w.apply); err != nil {
 		var refusal *guard.Refusal
 		if errors.As(err, &refusal) {
@@ -40,6 +40,7 @@ type commit struct {
 	t     *transaction
 	owner string
 	lease time.Duration
+	me    self
 	jobs  []river.InsertManyParams
 	tasks []task
 	later []wish
@@ -146,7 +147,7 @@ func (c *commit) intent(ctx context.Context) error {
 	if err := c.lock(ctx, in.Query); err != nil {
 		return err
 	}
-	snapshot, row, err := readSnapshot(ctx, c.t, in.Query)
+	snapshot, row, err := readSnapshot(ctx, c.t, c.me, in.Query)
 	if err != nil {
 		return err
 	}

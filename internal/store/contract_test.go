@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"errors"
+	"maps"
 	"testing"
 	"time"
 
@@ -25,7 +26,18 @@ func TestContractOnPostgreSQL(t *testing.T) {
 }
 
 func contract(t *testing.T, open func(*testing.T) *world) {
-	for name, test := range map[string]func(*world){
+	tests := recordsContract()
+	maps.Copy(tests, coreContract())
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(open(t))
+		})
+	}
+}
+
+func coreContract() map[string]func(*world) {
+	return map[string]func(*world){
 		"event is kept":                 eventIsKept,
 		"delivery repeated":             deliveryRepeated,
 		"pending event":                 pendingEvent,
@@ -51,11 +63,6 @@ func contract(t *testing.T, open func(*testing.T) *world) {
 		"siblings":                      siblings,
 		"outbox order":                  outboxOrder,
 		"outbox retry":                  outboxRetry,
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(open(t))
-		})
 	}
 }
 

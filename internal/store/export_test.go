@@ -3,6 +3,10 @@ package store
 import (
 	"context"
 	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/mixillo/remediator/internal/remediation"
 )
 
 // Deafen closes the road that visits at once, so that tests see the others at work.
@@ -42,6 +46,8 @@ func (s *Store) Explain(ctx context.Context) (map[string][]string, error) {
 		"due lanes":  dueLanes,
 		"episodes":   endEpisodesSQL,
 		"siblings":   siblingsSQL,
+		"unlinked":   unlinkedSQL,
+		"old runs":   oldRunsSQL,
 	} {
 		steps, err := list(ctx, s.db.reader(), func(r row) (string, error) {
 			var id, parent, unused int
@@ -55,4 +61,34 @@ func (s *Store) Explain(ctx context.Context) (map[string][]string, error) {
 		plans[name] = steps
 	}
 	return plans, nil
+}
+
+// Rehearse lets rows be changed, audits what that leaves, and takes the change back. It reports the findings and the anchors not found.
+func (s *Store) Rehearse(ctx context.Context, asOf time.Time, anchors []remediation.Anchor, change func(exec func(query string, args ...any) error) error) (
+	findings []remediation.Finding, lost int, err error) {
+	t, err := s.db.begin(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer t.rollback()
+	err = change(func(query string, args ...any) error {
+		n, err := t.Exec(ctx, query, args...)
+		if err == nil && n == 0 {
+			err = fmt.Errorf("changed no row: %s %v", query, args)
+		}
+		return err
+	})
+	for place, more := "", err == nil; more; more = place != "" {
+		part, err := audit(ctx, t, asOf, place)
+		if err != nil {
+			return nil, 0, err
+		}
+		findings, place = append(findings, part.Findings...), part.Next
+	}
+	for _, a := range anchors {
+		if _, missing := anchored(ctx, t, a); missing != nil {
+			lost++
+		}
+	}
+	return findings, lost, err
 }

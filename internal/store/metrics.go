@@ -10,16 +10,19 @@ import (
 type writeKind string
 
 const (
-	writeAccept  writeKind = "accept"
-	writeRun     writeKind = "run"
-	writeOutbox  writeKind = "outbox"
-	writeControl writeKind = "control"
+	writeAccept    writeKind = "accept"
+	writeRun       writeKind = "run"
+	writeOutbox    writeKind = "outbox"
+	writeControl   writeKind = "control"
+	writeChain     writeKind = "chain"
+	writeRetention writeKind = "retention"
 )
 
 type metrics struct {
 	commits  *prometheus.CounterVec
 	batch    prometheus.Histogram
 	failures *prometheus.CounterVec
+	chain    prometheus.Gauge
 }
 
 func newMetrics() metrics {
@@ -37,8 +40,12 @@ func newMetrics() metrics {
 			Name: "remediator_store_visit_failures_total",
 			Help: "Visits that ended in an error and are tried again, by what was visited.",
 		}, []string{"kind"}),
+		chain: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "remediator_chain_length",
+			Help: "Finished runs that are linked into the fleet's chain.",
+		}),
 	}
-	for _, kind := range []writeKind{writeAccept, writeRun, writeOutbox, writeControl} {
+	for _, kind := range []writeKind{writeAccept, writeRun, writeOutbox, writeControl, writeChain, writeRetention} {
 		m.commits.WithLabelValues(string(kind))
 	}
 	for _, kind := range []taskKind{advanceTask, matchTask, deliverTask} {
@@ -51,7 +58,7 @@ func (m metrics) register(r prometheus.Registerer) error {
 	if r == nil {
 		return nil
 	}
-	for _, c := range []prometheus.Collector{m.commits, m.batch, m.failures} {
+	for _, c := range []prometheus.Collector{m.commits, m.batch, m.failures, m.chain} {
 		if err := r.Register(c); err != nil {
 			return fmt.Errorf("registering the store's metrics: %w", err)
 		}

@@ -93,6 +93,7 @@ func (s *Store) halt(ctx context.Context) error {
 	if stop := s.queue.Stop(ctx); stop != nil {
 		err = errors.Join(err, stop, s.cut(r))
 	}
+	s.linkLast(ctx)
 	if err != nil {
 		return fmt.Errorf("stopping the queue: %w", err)
 	}
@@ -195,7 +196,7 @@ func (s *Store) sweep(ctx context.Context) error {
 		s.crew.offerOverdue(task{kind: deliverTask, lane: lane})
 	}
 	s.crew.forgive()
-	return nil
+	return s.tend(ctx)
 }
 
 // Due lists what should have been visited by now: runs whose lease or wait is over, events that wait for their look-up, lanes whose

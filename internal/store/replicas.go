@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/mixillo/remediator/internal/guard"
+	"github.com/mixillo/remediator/internal/remediation"
 )
 
 // WorkerRole is the role of a process that works on what the rows ask for. Roles of other names mean nothing to the store.
@@ -43,7 +46,7 @@ func (s *Store) SetRulesHash(ctx context.Context, hash string) error {
 	s.mu.Lock()
 	s.rulesHash = hash
 	s.mu.Unlock()
-	if _, err := s.change(ctx, upsertReplica, s.presence()...); err != nil {
+	if _, err := s.change(ctx, writeControl, upsertReplica, s.presence()...); err != nil {
 		return fmt.Errorf("telling the rules %s to other replicas: %w", hash, err)
 	}
 	return nil
@@ -120,7 +123,7 @@ func (s *Store) DeclareRules(ctx context.Context, hash, actor string) error {
 	if hash == "" {
 		query, args = `DELETE FROM current_rules`, nil
 	}
-	if _, err := s.change(ctx, query, args...); err != nil {
+	if _, err := s.change(ctx, writeControl, query, args...); err != nil {
 		return fmt.Errorf("declaring the rules %s: %w", hash, err)
 	}
 	return nil
@@ -142,6 +145,25 @@ func readDeclared(ctx context.Context, t tx) (DeclaredRules, error) {
 	}
 	d.At = fromMicros(at)
 	return d, nil
+}
+
+// self is this process among those that may share the rows.
+type self struct {
+	owner  string
+	shared bool
+}
+
+func (s *Store) self() self { return self{owner: s.owner, shared: s.shared} }
+
+// agreement tells whether the replicas that work go by the same rules; a process that has its rows to itself agrees.
+func (me self) agreement(ctx context.Context, t tx, q remediation.SnapshotQuery) (guard.Agreement, error) {
+	a := guard.Agreement{Own: q.RulesHash}
+	if !me.shared || q.RulesHash == "" {
+		return a, nil
+	}
+	var err error
+	a.Live, a.Current, err = readAgreement(ctx, t, me.owner, q.Now)
+	return a, err
 }
 
 // readAgreement gives the hashes by which the living workers work, each once, and the hash that was declared to hold.

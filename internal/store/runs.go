@@ -129,7 +129,7 @@ func (s *Store) Claim(ctx context.Context, c remediation.Claim) (remediation.Cla
 	}
 	mine := c.Hint.Epoch != 0 && run.Epoch == c.Hint.Epoch && run.LeaseOwner == c.Owner
 	if mine && run.LeaseUntil.Sub(c.Now) > c.Lease/2 {
-		return claimed(ctx, r, run)
+		return s.withFleet(claimed(ctx, r, run))
 	}
 	if !mine && run.LeaseUntil.After(c.Now) {
 		return remediation.Claimed{}, remediation.ErrStaleHint
@@ -157,7 +157,7 @@ func (s *Store) claim(ctx context.Context, c remediation.Claim, epoch int64) (re
 		got, err = claimed(ctx, t, run)
 		return err
 	})
-	return got, err
+	return s.withFleet(got, err)
 }
 
 func claimed(ctx context.Context, t tx, run remediation.Run) (remediation.Claimed, error) {

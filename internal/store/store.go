@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,6 +27,8 @@ type Config struct {
 	Lease      time.Duration         // how long a run that is born here is claimed; 0: DefaultLease
 	Roles      []string              // what this process does; nil: everything. Without WorkerRole it works on nothing
 	Now        func() time.Time      // clock of leases and timers; nil: PostgreSQL's, or this process's with SQLite
+	// Retention is asked anew for every round, so that a reload is followed; nil: the defaults.
+	Retention func() remediation.Retention
 }
 
 // DefaultLease lets the runs of a dead process be taken over within 15 s: the sweep and the claim take the rest.
@@ -43,6 +46,10 @@ type Store struct {
 	shared  bool
 	crew    *crew
 	metrics metrics
+
+	retention func() remediation.Retention
+	retainAt  time.Time                        // the next round of retention; the sweep's alone
+	fleet     atomic.Pointer[remediation.Link] // the head of the fleet's chain as the sweep last saw it
 
 	intake   chan *waiting
 	closing  chan struct{}
@@ -104,7 +111,7 @@ func openBackend(ctx context.Context, dsn string, q *river.Config) (backend, err
 func newStore(c Config) *Store {
 	s := &Store{
 		owner: c.Owner, lease: c.Lease, roles: c.Roles, clock: processClock(c.Now), log: c.Log,
-		metrics: newMetrics(),
+		metrics: newMetrics(), retention: c.Retention,
 		intake:  make(chan *waiting, maxBatch),
 		closing: make(chan struct{}),
 		broken:  make(chan error, 1),
@@ -114,6 +121,9 @@ func newStore(c Config) *Store {
 	}
 	if s.log == nil {
 		s.log = slog.Default()
+	}
+	if s.retention == nil {
+		s.retention = func() remediation.Retention { return remediation.Retention{} }
 	}
 	s.crew = newCrew(s.visit)
 	s.crew.deaf = !works(c.Roles)

@@ -32,6 +32,7 @@ type subject interface {
 	remediation.Intake
 	remediation.Runs
 	remediation.Outbox
+	records
 	Pause(ctx context.Context, p guard.Pause) error
 	Release(ctx context.Context, rule, target string) (int, error)
 }
