@@ -14,15 +14,18 @@ func TestNoCallOutlivesItsLease(t *testing.T) {
 	t.Parallel()
 	for _, lease := range []time.Duration{time.Second, 15 * time.Second, 5 * time.Minute} {
 		for _, asked := range []time.Duration{0, 5 * time.Second, time.Hour} {
-			t.Run(fmt.Sprint(lease, " ", asked), func(t *testing.T) {
-				t.Parallel()
-				v := &visit{e: New(Config{Lease: lease})}
-				ctx, cancel := v.bounded(t.Context(), asked)
-				defer cancel()
-				if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) >= lease {
-					t.Errorf("a call may take until %s, %t", deadline, ok)
-				}
-			})
+			for _, left := range []time.Duration{lease, lease / 10, 0} {
+				t.Run(fmt.Sprint(lease, " ", asked, " ", left), func(t *testing.T) {
+					t.Parallel()
+					now := time.Now()
+					v := &visit{e: New(Config{Lease: lease, Now: func() time.Time { return now }}), leased: now.Add(left)}
+					ctx, cancel := v.bounded(t.Context(), asked)
+					defer cancel()
+					if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) >= lease || time.Until(deadline) > left {
+						t.Errorf("a call may take until %s, %t", deadline, ok)
+					}
+				})
+			}
 		}
 	}
 }

@@ -45,7 +45,7 @@ func (v *visit) followUp(i int, after rules.Afterward, acts []Step) Run {
 	run := Run{
 		ID: v.e.NewID(), Origin: ByFollowUp, Parent: v.run.ID, Event: v.run.Event, Alert: v.run.Alert, Target: v.run.Target,
 		Rule: v.run.Rule, Mode: v.run.Mode, RulesHash: v.run.RulesHash, Of: &acts[0], Behind: acts[1:], Rung: i,
-		State: Waiting, Phase: phase, WakeAt: v.out.Now.Add(after.Every), CreatedAt: v.out.Now, UpdatedAt: v.out.Now,
+		State: Waiting, Phase: phase, WakeAt: v.out.Now.Add(min(after.Every, v.e.scale(lookEvery))), CreatedAt: v.out.Now, UpdatedAt: v.out.Now,
 	}
 	if within > 0 {
 		run.Until = v.out.Now.Add(within)
@@ -138,8 +138,11 @@ func (v *visit) goOn() bool {
 	return true
 }
 
-// remind tells people again of what an act left, until it is settled. The action that settles such a debt tells whether there still is one:
-// a deploy onto pinned traffic, a restart or a change under way settle nothing.
+// lookEvery is how often a reminder looks whether a new deploy has no effect because of the debt, in real time.
+const lookEvery = 5 * time.Minute
+
+// remind tells people again of what an act left, until it is settled, and at once when a new deploy has no effect because of it. The
+// action that settles such a debt tells how it stands: a restart or a change under way settle nothing.
 func (v *visit) remind(ctx context.Context) {
 	v.run.State = Running
 	after, ok := v.afterward()
@@ -152,18 +155,51 @@ func (v *visit) remind(ctx context.Context) {
 		v.finish(Observed, "no action settles "+after.Of)
 		return
 	}
+	debt, err := v.debtState(ctx, kind)
+	if err == nil && debt.Settled {
+		v.out.Debts = append(v.out.Debts, Debt{Target: v.run.Target, Kind: after.Of, Run: v.run.Parent, SettledAt: v.out.Now})
+		v.end(Observed, "the debt is settled: "+debt.Detail)
+		return
+	}
+	if err == nil {
+		v.tellDebt(after, debt)
+	}
+	v.wait(min(after.Every, v.e.scale(lookEvery)))
+}
+
+// debtState asks how a debt stands. An action that cannot say it by itself plans: it refuses when there is nothing to do.
+func (v *visit) debtState(ctx context.Context, kind executors.ActionKind) (executors.DebtState, error) {
 	bounded, cancel := v.bounded(ctx, 0)
 	defer cancel()
-	_, err := kind.New().Plan(bounded, v.env())
-	switch refusal := asRefusal(err); {
-	case err == nil || refusal != nil && refusal.Reason != guard.NothingToDo:
+	defer v.catchUp()
+	action := kind.New()
+	if debtor, ok := action.(executors.Debtor); ok {
+		return debtor.Debt(bounded, v.env())
+	}
+	_, err := action.Plan(bounded, v.env())
+	refusal := asRefusal(err)
+	if refusal == nil {
+		return executors.DebtState{}, err
+	}
+	return executors.DebtState{Settled: refusal.Reason == guard.NothingToDo, Detail: refusal.Detail}, nil
+}
+
+// tellDebt says at once what a debt newly keeps from having an effect, and reminds when it is time.
+func (v *visit) tellDebt(after rules.Afterward, debt executors.DebtState) {
+	if debt.Idle != v.run.Sampled {
+		v.run.Sampled = debt.Idle
+		v.out.Debts = append(v.out.Debts, Debt{Target: v.run.Target, Kind: after.Of, Run: v.run.Parent, Idle: debt.Idle})
+		if debt.Idle != "" {
+			v.journal(EntryObserved, "a new deploy has no effect: "+debt.Idle)
+			v.tellIdle(debt.Idle)
+		}
+	}
+	if v.run.SampledAt.IsZero() {
+		v.run.SampledAt = v.run.CreatedAt
+	}
+	if v.out.Now.Sub(v.run.SampledAt) >= after.Every {
+		v.run.SampledAt = v.out.Now
 		v.tellReminder(v.out.Now.Sub(v.run.CreatedAt))
-		v.wait(after.Every)
-	case refusal == nil:
-		v.wait(after.Every)
-	default:
-		v.out.Debts = append(v.out.Debts, Debt{Target: v.run.Target, Kind: after.Of, Run: v.run.Parent, SettledAt: v.out.Now})
-		v.end(Observed, "the debt is settled: "+refusal.Detail)
 	}
 }
 

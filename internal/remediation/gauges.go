@@ -35,6 +35,7 @@ type Gauges struct {
 	budget  *prometheus.Desc
 	pinned  *prometheus.Desc
 	oldPins *prometheus.Desc
+	idle    *prometheus.Desc
 	paused  *prometheus.Desc
 }
 
@@ -54,13 +55,14 @@ func NewGauges(l Ledger, b RuleBook) *Gauges {
 		budget:  desc("remediator_budget_left", "Acts a rule may still make in the window.", "rule", "window"),
 		pinned:  desc("remediator_pinned_targets", "Targets whose traffic a rollback has pinned."),
 		oldPins: desc("remediator_pins_older_than_day", "Targets whose traffic has been pinned by a rollback for more than a day."),
+		idle:    desc("remediator_idle_deploys", "Targets whose newest deploy serves nothing because a rollback has pinned the traffic."),
 		paused:  desc("remediator_pauses", "Pauses in force."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (g *Gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.breaker, g.budget, g.pinned, g.oldPins, g.paused} {
+	for _, d := range []*prometheus.Desc{g.breaker, g.budget, g.pinned, g.oldPins, g.idle, g.paused} {
 		ch <- d
 	}
 }
@@ -73,12 +75,16 @@ func (g *Gauges) Collect(ch chan<- prometheus.Metric) {
 	g.collectBreakers(ctx, ch)
 	g.collectBudgets(ctx, ch, now)
 	if debts, err := g.ledger.Debts(ctx); err == nil {
-		old := 0
+		old, idle := 0, 0
 		for _, d := range debts {
 			if now.Sub(d.Since) > oldPin {
 				old++
 			}
+			if d.Idle != "" {
+				idle++
+			}
 		}
+		ch <- prometheus.MustNewConstMetric(g.idle, prometheus.GaugeValue, float64(idle))
 		ch <- prometheus.MustNewConstMetric(g.pinned, prometheus.GaugeValue, float64(len(debts)))
 		ch <- prometheus.MustNewConstMetric(g.oldPins, prometheus.GaugeValue, float64(old))
 	}

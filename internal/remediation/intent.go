@@ -148,7 +148,7 @@ func (v *visit) begin(change executors.Change, intent *Intent) {
 
 func (v *visit) query() SnapshotQuery {
 	q := SnapshotQuery{Now: v.out.Now, Run: v.run.ID, Rule: v.run.Rule, Target: v.run.Target, First: !v.run.Acted && v.run.Origin == ByAlert,
-		MustFire: v.run.Origin == ByAlert && !v.run.Undoing, Auto: v.auto(), RulesHash: v.set.Hash, Pauses: v.e.pressed()}
+		MustFire: v.run.Origin == ByAlert && !v.run.Undoing, Auto: v.auto(), RulesHash: v.e.Rules.Current().Hash, Pauses: v.e.pressed()}
 	if v.rule != nil {
 		q.Breaker = v.rule.Breaker
 	}

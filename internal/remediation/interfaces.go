@@ -189,7 +189,7 @@ type SnapshotQuery struct {
 	Act  guard.Act // what is about to be done; its kind, From and To are empty before it is planned
 	// Once: a second act of this kind on the target waits for a release.
 	Once bool
-	// RulesHash is what the run is judged by; Pauses are those pressed outside the store.
+	// RulesHash is of the rules in force in this process; Pauses are those pressed outside the store.
 	RulesHash string
 	Pauses    []guard.Pause
 }

@@ -177,6 +177,14 @@ func (v *visit) tellReminder(since time.Duration) {
 	v.tell(Slack, Post, text)
 }
 
+// tellIdle says that a deploy serves nothing, which its pipeline calls a success.
+func (v *visit) tellIdle(idle string) {
+	text := fmt.Sprintf("the new deploy %s of %s serves nothing: the traffic is pinned since run %s; `remediator unpin %s` lets it serve",
+		idle, v.run.Target, v.run.Parent, v.run.Target)
+	v.tell(PagerDuty, Note, text)
+	v.tell(Slack, Post, text)
+}
+
 // report is the note: what was seen, what was done, how it was verified, how to undo it. It says nothing that the run does not hold.
 func (v *visit) report() string {
 	var b strings.Builder

@@ -311,5 +311,6 @@ type Debt struct {
 	Run       string    `json:"run"`
 	Detail    string    `json:"detail"`
 	Since     time.Time `json:"since"`
+	Idle      string    `json:"idle,omitempty"` // what has no effect because of it, such as a deploy that serves nothing
 	SettledAt time.Time `json:"settled_at,omitzero"`
 }

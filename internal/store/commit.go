@@ -284,21 +284,30 @@ func (c *commit) messages(ctx context.Context) error {
 	return err
 }
 
-// debts opens debts, and settles those that the run or an earlier one opened: a reminder of an old act must not settle a newer one's.
+// debts opens debts, settles those that the run or an earlier one opened (a reminder of an old act must not settle a newer one's), and
+// notes what has no effect because of one.
 func (c *commit) debts(ctx context.Context) error {
 	for _, d := range c.Debts {
-		query, args := `UPDATE debts SET settled_at = $1 WHERE target = $2 AND kind = $3 AND run <= $4 AND settled_at = 0`,
-			[]any{micros(d.SettledAt), d.Target, d.Kind, d.Run}
-		if d.SettledAt.IsZero() {
-			query = `INSERT INTO debts (target, kind, run, detail, since, settled_at) VALUES ($1, $2, $3, $4, $5, 0)
-				ON CONFLICT (target, kind) DO UPDATE SET run = excluded.run, detail = excluded.detail, since = excluded.since, settled_at = 0`
-			args = []any{d.Target, d.Kind, d.Run, d.Detail, micros(d.Since)}
-		}
+		query, args := debtSQL(d)
 		if _, err := c.t.Exec(ctx, query, args...); err != nil {
 			return fmt.Errorf("storing the debt %s of %s: %w", d.Kind, d.Target, err)
 		}
 	}
 	return nil
+}
+
+func debtSQL(d remediation.Debt) (query string, args []any) {
+	switch {
+	case !d.SettledAt.IsZero():
+		return `UPDATE debts SET settled_at = $1 WHERE target = $2 AND kind = $3 AND run <= $4 AND settled_at = 0`,
+			[]any{micros(d.SettledAt), d.Target, d.Kind, d.Run}
+	case !d.Since.IsZero():
+		return `INSERT INTO debts (target, kind, run, detail, since, settled_at, idle) VALUES ($1, $2, $3, $4, $5, 0, '')
+			ON CONFLICT (target, kind) DO UPDATE SET run = excluded.run, detail = excluded.detail, since = excluded.since, settled_at = 0, idle = ''`,
+			[]any{d.Target, d.Kind, d.Run, d.Detail, micros(d.Since)}
+	default:
+		return `UPDATE debts SET idle = $1 WHERE target = $2 AND kind = $3 AND run = $4 AND settled_at = 0`, []any{d.Idle, d.Target, d.Kind, d.Run}
+	}
 }
 
 // spawn inserts the follow-ups.

@@ -75,10 +75,10 @@ func (s *Store) ListRuns(ctx context.Context, f Filter) ([]remediation.Run, erro
 func (s *Store) Debts(ctx context.Context) ([]remediation.Debt, error) {
 	debts, err := list(ctx, s.db.reader(), func(r row) (d remediation.Debt, err error) {
 		var since int64
-		err = r.Scan(&d.Target, &d.Kind, &d.Run, &d.Detail, &since)
+		err = r.Scan(&d.Target, &d.Kind, &d.Run, &d.Detail, &since, &d.Idle)
 		d.Since = fromMicros(since)
 		return d, err
-	}, `SELECT target, kind, run, detail, since FROM debts WHERE settled_at = 0 ORDER BY since, target`)
+	}, `SELECT target, kind, run, detail, since, idle FROM debts WHERE settled_at = 0 ORDER BY since, target`)
 	if err != nil {
 		return nil, fmt.Errorf("reading the debts: %w", err)
 	}

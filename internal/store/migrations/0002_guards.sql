@@ -8,6 +8,9 @@ CREATE INDEX runs_parked ON runs (created_at) WHERE parked <> '';
 -- What an act was and changed, as JSON.
 ALTER TABLE acts ADD COLUMN data TEXT NOT NULL DEFAULT '{}';
 
+-- What has no effect because of the debt, such as a deploy that serves nothing.
+ALTER TABLE debts ADD COLUMN idle TEXT NOT NULL DEFAULT '';
+
 -- When a run last wanted to act on a target.
 CREATE TABLE wants (
     target TEXT   NOT NULL PRIMARY KEY,
@@ -63,6 +66,7 @@ DROP TABLE holds;
 DROP TABLE latches;
 DROP TABLE storms;
 DROP TABLE wants;
+ALTER TABLE debts DROP COLUMN idle;
 ALTER TABLE acts DROP COLUMN data;
 DROP INDEX runs_parked;
 ALTER TABLE runs DROP COLUMN parked;
