@@ -97,7 +97,9 @@ func (r *rows) dueLanes(now time.Time) []remediation.Lane {
 			lanes = append(lanes, lane)
 		}
 	}
-	slices.SortFunc(lanes, func(a, b remediation.Lane) int { return cmp.Or(cmp.Compare(a.Run, b.Run), cmp.Compare(a.Channel, b.Channel)) })
+	slices.SortFunc(lanes, func(a, b remediation.Lane) int {
+		return cmp.Or(cmp.Compare(a.Run, b.Run), cmp.Compare(a.Channel, b.Channel))
+	})
 	return lanes
 }
 
