@@ -212,13 +212,25 @@ func (s *sim) judgeRule(c *call, rec memory.Record) {
 	if !ok || rec.Run.Origin != remediation.ByAlert {
 		return
 	}
-	s.holds(l.mode == "auto", "G15", "%s is made by a rule in mode %s", c.operation, l.mode)
+	s.judgeConsent(c, l)
 	want := l.target
 	if want == "" {
 		want = rec.Run.Alert.Labels["service"]
 	}
 	s.holds(want == c.target, "G9", "%s changes %s for an alert that names %q", c.operation, c.target, want)
 	s.judgeFacts(c, l)
+}
+
+// judgeConsent: what a rule may not do by itself, and what cannot be taken back, is done only after a human's yes.
+func (s *sim) judgeConsent(c *call, l law) {
+	if l.mode == "auto" && c.kind != "world.flush" {
+		return
+	}
+	yes := false
+	for _, q := range s.asked {
+		yes = yes || q.run == c.run && q.yes
+	}
+	s.holds(l.mode == "approve" && yes, "G15", "%s (%s) is made by a rule in mode %s, and nobody approved it", c.operation, c.kind, l.mode)
 }
 
 // sample is one answer of a probe.
@@ -310,5 +322,8 @@ func (s *sim) flawed(target, what string) {
 func (s *sim) committed(l *life, c remediation.Commit, err error) {
 	if err == nil {
 		s.say("%s commits %s: %s %s %s", l.owner, c.Run.ID, c.Run.State, c.Run.Phase, c.Run.Outcome)
+		if _, known := s.asked[c.Run.ID+" "+c.Run.Asked]; c.Run.Phase == remediation.PhaseAsk && !known {
+			s.consider(c.Run)
+		}
 	}
 }

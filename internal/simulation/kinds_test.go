@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/mixillo/remediator/internal/alert"
 	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/executors"
 	"github.com/mixillo/remediator/internal/sources"
@@ -14,12 +15,25 @@ import (
 // section is what a target declares of the town; nothing, its name is enough.
 type section struct{}
 
+// Identity implements executors.Identified: all targets of the town are told apart by name alone.
+func (*section) Identity(connect.Set) string { return "" }
+
 // fact is what a look finds.
 type fact struct {
 	OK    bool          `cel:"ok"`
 	Ill   bool          `cel:"ill"`
 	Value float64       `cel:"value"`
 	Age   time.Duration `cel:"age"`
+
+	state string // what the target is said to be, where the look says it
+}
+
+// Claims implements executors.Claiming.
+func (f *fact) Claims() map[string]string {
+	if f.state == "" {
+		return nil
+	}
+	return map[string]string{"state": f.state}
 }
 
 // IsSick tells whether the health check answered badly.
@@ -80,6 +94,11 @@ func (*source) LookUp(ctx context.Context, connections connect.Set, d sources.De
 	return portOf(connections).lookUp(ctx, d)
 }
 
+// Reread implements sources.Reread.
+func (*source) Reread(ctx context.Context, connections connect.Set, a alert.Alert) (sources.Standing, error) {
+	return portOf(connections).reread(ctx, a)
+}
+
 // Self implements sources.Self.
 func (*source) Self(context.Context, connect.Set) (string, error) { return robot, nil }
 
@@ -104,11 +123,14 @@ func init() {
 	}
 	for name, takeback := range map[string]executors.Takeback{
 		"world.set": executors.Never, "world.try": executors.IfNotFixed, "world.risk": executors.IfWorse, "world.two": executors.Never,
-		"world.pin": executors.Never, "world.unpin": executors.Never, "cloud_run.scale": executors.Never,
+		"world.pin": executors.Never, "world.flush": executors.Never, "world.unpin": executors.Never, "cloud_run.scale": executors.Never,
 	} {
 		kind := executors.ActionKind{Name: name, Takeback: takeback, New: func() executors.Action { return &act{kind: name} }}
-		if name == "world.unpin" {
+		switch name {
+		case "world.unpin":
 			kind.Settles = executors.DebtPinnedTraffic
+		case "world.pin":
+			kind.Once = true
 		}
 		executors.RegisterAction(kind)
 	}

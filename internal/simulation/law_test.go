@@ -159,6 +159,7 @@ func ladder(d *dice) []rung {
 		[]rung{{kind: "world.risk", to: worse}, {kind: "world.set", to: stable}},
 		[]rung{{kind: "world.set", to: reset}, {kind: "cloud_run.scale", to: wide}, {kind: "world.set", to: stable}},
 		[]rung{{kind: "world.two", to: half, then: stable}},
+		[]rung{{kind: "world.flush", to: reset}},
 		[]rung{{kind: "world.try", to: wide}, {kind: "world.two", to: half, then: stable}},
 	)
 }

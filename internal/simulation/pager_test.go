@@ -31,6 +31,8 @@ type incident struct {
 	notes   []note
 	acked   []time.Duration // by us
 	paged   int             // how often people were called again
+	heldBy  string          // the person who acknowledged it
+	heldAt  time.Duration
 	ended   []time.Duration // by us
 }
 
@@ -77,10 +79,31 @@ func (p *pager) resolve(in *incident, agent string) {
 	if in.status == connect.StatusResolved {
 		return
 	}
-	in.status = connect.StatusResolved
+	in.status, in.heldBy = connect.StatusResolved, ""
 	p.s.say("%s is resolved by %q", in.id, agent)
 	p.webhook(in, "incident.resolved", agent, func(d *sources.Delivery) {
 		d.Alerts[0].Status, d.Alerts[0].EndsAt = alert.Resolved, d.OccurredAt
+		d.Holds = []sources.Hold{{IncidentID: in.id, IncidentKey: in.key, At: d.OccurredAt, Lifted: true}}
+	})
+}
+
+// acknowledge is a person who takes an incident in hand; release lets go of it.
+func (p *pager) acknowledge(in *incident) {
+	in.status, in.heldBy, in.heldAt = connect.StatusAcknowledged, "ann", p.s.clock()
+	p.s.say("ann acknowledges %s", in.id)
+	p.webhook(in, "incident.acknowledged", "ann", func(d *sources.Delivery) {
+		d.Alerts, d.Holds = nil, []sources.Hold{{IncidentID: in.id, IncidentKey: in.key, By: "Ann", ByID: "ann", At: d.OccurredAt}}
+	})
+}
+
+func (p *pager) release(in *incident) {
+	if in.heldBy == "" {
+		return
+	}
+	in.status, in.heldBy = connect.StatusTriggered, ""
+	p.s.say("the acknowledgement of %s ends", in.id)
+	p.webhook(in, "incident.unacknowledged", "", func(d *sources.Delivery) {
+		d.Alerts, d.Holds = nil, []sources.Hold{{IncidentID: in.id, IncidentKey: in.key, At: d.OccurredAt, Lifted: true}}
 	})
 }
 
@@ -230,6 +253,12 @@ func (p *pagerPort) Escalate(ctx context.Context, id string) error {
 		}
 		in.paged++
 		in.status = connect.StatusTriggered
+		if in.heldBy != "" {
+			in.heldBy = ""
+			p.s.pager.webhook(in, "incident.escalated", robot, func(d *sources.Delivery) {
+				d.Alerts, d.Holds = nil, []sources.Hold{{IncidentID: in.id, IncidentKey: in.key, At: d.OccurredAt, Lifted: true}}
+			})
+		}
 		return nil
 	})
 }

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -18,6 +19,7 @@ func (s *sim) set() time.Duration {
 	s.code = d.IntN(files)
 	s.lease = pick(d, 12*time.Second, 12*time.Second, 5*time.Second)
 	s.chosen = drawFaults(d)
+	s.answers = d.chance(500)
 	s.store = memory.New(memory.Config{Now: s.now, Lease: s.lease})
 	for _, name := range names {
 		s.town[name] = newPlace(name)
@@ -66,7 +68,7 @@ func (s *sim) drawOutage(id int) *outage {
 		o.lasts = d.between(50*time.Second, 3*time.Minute)
 	}
 	known := names
-	for range pick(d, 1, 1, 1, 2) {
+	for range pick(d, 1, 1, 1, 1, 1, 1, 2, 2, 5) {
 		p := s.town[pick(d, known...)]
 		if !slices.Contains(o.places, p) {
 			o.places = append(o.places, p)
@@ -133,6 +135,16 @@ func (s *sim) drawPeople(end time.Duration) {
 	if s.has(pressRelease) {
 		for range pick(d, 1, 3) {
 			s.plan(s.near(end), s.release)
+		}
+	}
+	if s.has(stopFilePressed) {
+		at, lasts := s.near(end), d.between(10*time.Second, 5*time.Minute)
+		s.plan(at, func() { s.pressFile(lasts) })
+	}
+	if s.has(acknowledged) {
+		for range pick(d, 1, 2) {
+			at, lasts := s.near(end), d.between(20*time.Second, 8*time.Minute)
+			s.plan(at, func() { s.takeInHand(lasts) })
 		}
 	}
 	if s.has(reload) {
@@ -225,7 +237,11 @@ func (s *sim) release() {
 		s.happens(pressRelease)
 		s.releases = append(s.releases, s.clock())
 		_, err := v.Release(ctx, "", "")
-		return err
+		for _, name := range names {
+			_, latch := v.Release(ctx, "", name)
+			err = errors.Join(err, latch)
+		}
+		return errors.Join(err, v.ReleaseStorm(ctx))
 	})
 }
 
@@ -311,6 +327,10 @@ func (s *sim) calm() {
 	for _, button := range s.pauses {
 		s.resume(button)
 	}
+	for _, in := range s.pager.incidents {
+		s.pager.release(in)
+	}
+	s.file = nil
 }
 
 // tidy mends what is left to be mended by people.

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/mixillo/remediator/internal/alert"
 	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/executors"
 	"github.com/mixillo/remediator/internal/guard"
@@ -48,7 +49,7 @@ func (p *port) place(target string) *place { return p.s.town[target] }
 func (p *port) ask(ctx context.Context, kind, target string) (executors.Answer, error) {
 	p.enter("ask " + kind)
 	at := p.place(target)
-	f := &fact{OK: !at.ill(), Ill: at.ill(), Value: 0.1, Age: p.s.clock() - at.deployed}
+	f := &fact{OK: !at.ill(), Ill: at.ill(), Value: 0.1, Age: p.s.clock() - at.deployed, state: at.state}
 	if at.ill() {
 		f.Value = 1
 	}
@@ -61,6 +62,9 @@ func (p *port) ask(ctx context.Context, kind, target string) (executors.Answer, 
 		err = errors.New("the probe failed")
 	case p.s.strikes(probeUnknown):
 		answer.Unknown = []string{"ok", "value"}
+	case p.s.strikes(probeContradicts):
+		f.state = "something else"
+		p.s.flawed(target, "probe")
 	case p.s.strikes(probeNaN):
 		f.Value = math.NaN()
 		if kind == "look.load" {
@@ -124,7 +128,7 @@ func change(kind string, p *place, to string, now time.Time) executors.Change {
 	return executors.Change{
 		Kind: kind, Target: p.name, Summary: fmt.Sprintf("set %s from %s to %s", p.name, p.state, to),
 		Before: executors.State{"state": p.state}, After: executors.State{"state": to}, Etag: p.etag(),
-		UndoHint: "set it back to " + p.state, Reversible: true, PlannedAt: now,
+		UndoHint: "set it back to " + p.state, Reversible: kind != "world.flush", PlannedAt: now,
 	}
 }
 
@@ -224,6 +228,19 @@ func (p *port) lookUp(ctx context.Context, d sources.Delivery) (sources.Delivery
 		return d, p.silence(ctx)
 	}
 	return p.s.pager.complete(d)
+}
+
+// reread tells how an alert stands at its sender right now.
+func (p *port) reread(ctx context.Context, a alert.Alert) (sources.Standing, error) {
+	p.enter("re-read")
+	defer p.leave("re-read", false)
+	if a.Source == "pd" && p.s.pager.down || p.s.strikes(rereadFails) {
+		return sources.Standing{}, p.silence(ctx)
+	}
+	if a.Source == "am" && !p.s.answers {
+		return sources.Standing{Detail: "it cannot be asked"}, nil
+	}
+	return p.s.standing(a), nil
 }
 
 // connections are all that an engine of this life can reach.

@@ -71,6 +71,7 @@ func (r *replica) start() {
 	l.wire = &wire{life: l, view: r.s.store.TakeOver(l.owner)}
 	l.engine = remediation.New(remediation.Config{
 		Rules: l, Intake: l.wire, Runs: l.wire, Connections: l.connections, Systems: remediation.NewSystems(metrics, 1), Metrics: metrics,
+		Pressed: r.s.stopFile, Protected: r.s.protected,
 		Log: quiet, Owner: l.owner, Lease: r.s.lease, Speed: 1, Now: r.s.now, NewID: r.s.newID,
 	})
 	l.notifier = notify.New(notify.Config{
@@ -234,6 +235,9 @@ func (l *life) sweep() {
 	})
 	if err != nil {
 		return
+	}
+	if l.s.anyParked() {
+		_, _ = l.visit("rejudge", l.engine.Rejudge)
 	}
 	for _, hint := range shuffled(l.s.luck, due.Runs) {
 		l.advance(hint)

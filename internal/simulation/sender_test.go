@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mixillo/remediator/internal/alert"
+	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/remediation"
 	"github.com/mixillo/remediator/internal/sources"
 )
@@ -59,6 +60,25 @@ func (sig *signal) alert(starts time.Time) alert.Alert {
 		Episode:     fmt.Sprintf("am-%d-%d-%s", o.id, sig.firing, sig.place.name),
 		IncidentKey: o.key(),
 	}
+}
+
+// standing is what a sender says of an alert when it is asked.
+func (s *sim) standing(a alert.Alert) sources.Standing {
+	if a.Source == "pd" {
+		in := s.pager.byID(a.IncidentID)
+		if in == nil {
+			return sources.Standing{}
+		}
+		return sources.Standing{Known: true, Firing: in.status != connect.StatusResolved, AcknowledgedBy: in.heldBy}
+	}
+	for _, o := range s.outages {
+		for _, sig := range o.watcher.signals {
+			if fmt.Sprint(o.id) == a.Labels["outage"] && sig.service() == a.Labels["service"] {
+				return sources.Standing{Known: true, Firing: sig.open}
+			}
+		}
+	}
+	return sources.Standing{}
 }
 
 // key recurs with every firing of the outage's group.

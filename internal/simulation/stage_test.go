@@ -33,6 +33,8 @@ type sim struct {
 	pager     *pager
 	posts     []string
 	outages   []*outage
+	answers   bool     // the monitoring can be asked how an alert stands
+	protected []string // the targets that are remediator's own
 
 	ledger
 	clockAtEnd time.Duration
@@ -47,6 +49,9 @@ type ledger struct {
 	episodes  []*episode
 	received  []receipt
 	pauses    []*pressed
+	file      *pressed // the stop button that is a file, while it is there
+	asked     map[string]*question
+	holds     []*held
 	releases  []time.Duration
 	reloads   []time.Duration
 	stalls    []time.Duration // when a process died or stood still
@@ -75,7 +80,7 @@ func newSim(seed uint64, tell bool) *sim {
 	if tell {
 		s.story = &strings.Builder{}
 	}
-	s.handRuns, s.births = map[string]bool{}, map[string]time.Duration{}
+	s.handRuns, s.births, s.asked = map[string]bool{}, map[string]time.Duration{}, map[string]*question{}
 	s.reached = newReached()
 	s.pager = &pager{s: s}
 	return s
@@ -157,10 +162,13 @@ func (s *sim) next() (at time.Duration, do func()) {
 		do = func() { s.agenda.next().do() }
 	}
 	wake, waits := s.store.Wake()
+	due := s.clock() + wake.Sub(s.now())
+	if s.anyParked() {
+		due, waits = min(due, s.clock()), true
+	}
 	if !waits {
 		return at, do
 	}
-	due := s.clock() + wake.Sub(s.now())
 	for _, r := range s.replicas {
 		if !r.up() {
 			continue

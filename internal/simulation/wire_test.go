@@ -57,6 +57,15 @@ func (w *wire) Postpone(ctx context.Context, id string, until time.Time, why str
 	return w.call("postpone", true, func() error { return w.view.Postpone(ctx, id, until, why) })
 }
 
+// Parked implements remediation.Intake.
+func (w *wire) Parked(ctx context.Context) (parked []remediation.Run, err error) {
+	err = w.call("parked", false, func() (err error) {
+		parked, err = w.view.Parked(ctx)
+		return err
+	})
+	return parked, err
+}
+
 // Claim implements remediation.Runs.
 func (w *wire) Claim(ctx context.Context, c remediation.Claim) (got remediation.Claimed, err error) {
 	err = w.call("claim", true, func() (err error) {

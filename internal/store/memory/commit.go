@@ -31,7 +31,7 @@ func (v *View) Commit(ctx context.Context, c remediation.Commit) error {
 // unshared copies all that a commit leaves in rows.
 func unshared(c remediation.Commit) remediation.Commit {
 	c.Run, c.Steps, c.Rulings, c.Entries = clone(c.Run), clone(c.Steps), clone(c.Rulings), clone(c.Entries)
-	c.Messages, c.Debts, c.Spawn = clone(c.Messages), clone(c.Debts), clone(c.Spawn)
+	c.Messages, c.Debts, c.Spawn, c.Storm = clone(c.Messages), clone(c.Debts), clone(c.Spawn), clone(c.Storm)
 	return c
 }
 
@@ -41,7 +41,7 @@ func ownIntent(in *remediation.Intent) *remediation.Intent {
 		return nil
 	}
 	own := *in
-	own.Act = clone(in.Act)
+	own.Act, own.Query.Act = clone(in.Act), clone(in.Query.Act)
 	return &own
 }
 
@@ -53,11 +53,14 @@ type commit struct {
 }
 
 func (c *commit) apply() error {
-	for _, part := range []func() error{c.run, c.intent, c.feed, c.entries} {
+	for _, part := range []func() error{c.run, c.intent, c.entries} {
 		if err := part(); err != nil {
 			return err
 		}
 	}
+	c.want()
+	c.storm()
+	c.feed()
 	c.unlock()
 	c.steps()
 	for _, r := range c.Rulings {
@@ -89,7 +92,7 @@ func (c *commit) run() error {
 		return remediation.ErrFenced
 	}
 	next := run{Run: c.Run, ended: old.ended, due: c.due()}
-	next.Version, next.LeaseOwner, next.LeaseUntil = old.Version+1, c.view.owner, c.Lease
+	next.Version, next.LeaseOwner, next.LeaseUntil, next.parked = old.Version+1, c.view.owner, c.Lease, parks(c.Run)
 	if c.Lease.IsZero() || next.State == remediation.Done {
 		next.LeaseOwner, next.LeaseUntil = "", time.Time{}
 	}
@@ -112,6 +115,9 @@ func (c *commit) intent() error {
 	}
 	if in.Act.Run != "" { // the further part of an act that was debited has none
 		c.debit(in.Act)
+	}
+	if q := in.Query; q.Once {
+		put(c.t, c.t.latches, owed{q.Target, q.Act.Kind}, guard.Latch{Kind: q.Act.Kind, Run: q.Run, At: c.Now})
 	}
 	if begun := row.Begin(in.Query.Run); !in.Exempt && begun != row {
 		put(c.t, c.t.breakers, bond{in.Query.Rule, in.Query.Target}, begun)
@@ -137,9 +143,9 @@ func judge(in *remediation.Intent, s guard.Snapshot) *guard.Refusal {
 }
 
 // feed tells the breaker how the run ended. A probing run that ended without a verdict lets the next one probe.
-func (c *commit) feed() error {
+func (c *commit) feed() {
 	if c.Run.Rule == "" || c.Effect == breaker.None && c.Run.State != remediation.Done {
-		return nil
+		return
 	}
 	at := bond{c.Run.Rule, c.Run.Target}
 	row := c.t.breakers[at]
@@ -150,7 +156,6 @@ func (c *commit) feed() error {
 	if fed != row {
 		put(c.t, c.t.breakers, at, fed)
 	}
-	return nil
 }
 
 // entries appends to the journal; one that is there is never overwritten.
@@ -166,8 +171,12 @@ func (c *commit) entries() error {
 }
 
 func (c *commit) unlock() {
-	if c.Unlock {
-		drop(c.t, c.t.locks, func(target string) bool { return target == c.Run.Target && c.t.locks[target] == c.Run.ID })
+	if !c.Unlock {
+		return
+	}
+	drop(c.t, c.t.locks, func(target string) bool { return target == c.Run.Target && c.t.locks[target] == c.Run.ID })
+	if c.Unlatch {
+		drop(c.t, c.t.latches, func(at owed) bool { return at.target == c.Run.Target && c.t.latches[at].Run == c.Run.ID })
 	}
 }
 

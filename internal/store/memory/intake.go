@@ -40,8 +40,9 @@ func (in *admission) store(a remediation.Acceptance) {
 	for _, r := range a.Resolved {
 		in.endEpisodes(r)
 	}
+	in.holds(a.Holds)
 	for _, p := range a.Proposals {
-		in.propose(p)
+		in.propose(p, a.Again != "")
 	}
 	in.rulings(a.Rulings)
 	insertMessages(in.t, a.Messages)
@@ -51,6 +52,11 @@ func (in *admission) store(a remediation.Acceptance) {
 func (in *admission) event(a remediation.Acceptance) bool {
 	e := a.Event
 	in.accepted.Event = e.ID
+	if a.Again != "" {
+		fresh := in.unpark(a.Again)
+		in.accepted.Duplicate = !fresh
+		return fresh
+	}
 	if a.Looked {
 		stored := in.t.events[e.ID]
 		in.accepted.Duplicate = stored.State != remediation.EventPending
@@ -97,9 +103,13 @@ func (r run) endedBy(end remediation.Resolution, at time.Time) bool {
 	return same && !a.StartsAt.After(at) && (end.Fingerprint == "" || alert.Fingerprint(a.Labels) == end.Fingerprint)
 }
 
-// propose inserts the run, claimed by this owner, or records that the event belongs to a run that exists.
-func (in *admission) propose(p remediation.Proposal) {
+// propose inserts the run, claimed by this owner, or records that the event belongs to a run that exists. What is judged again and finds
+// its place taken leaves the verdicts of the event as they are.
+func (in *admission) propose(p remediation.Proposal, again bool) {
 	decision := remediation.Admit(p, in.t.related(p.Run))
+	if again && !decision.New {
+		return
+	}
 	rulings := make([]remediation.Ruling, len(p.Rulings))
 	for i, r := range p.Rulings {
 		r.Run, r.Detail = p.Run.ID, cmp.Or(r.Detail, decision.Why)

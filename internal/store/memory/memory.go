@@ -48,7 +48,17 @@ type rows struct {
 	pauses   map[stop]guard.Pause
 	debts    map[owed]remediation.Debt
 	texts    map[string][]byte // rules by hash
+
+	wants     map[string]guard.Want // by target
+	storm     storm
+	latches   map[owed]guard.Latch
+	holds     map[incident]remediation.Hold
+	marks     map[revision]remediation.Mark
+	approvals map[string]remediation.Approval // by run
 }
+
+// storm is when a run was last refused for one, and when a human last ended one.
+type storm struct{ seen, released time.Time }
 
 // The keys of rows that one word does not identify.
 type (
@@ -65,7 +75,9 @@ type (
 		scope guard.Scope
 		name  string
 	}
-	owed struct{ target, kind string }
+	owed     struct{ target, kind string }
+	incident struct{ id, key string }
+	revision struct{ target, name string }
 )
 
 // New makes an empty store.
@@ -75,6 +87,8 @@ func New(c Config) *Store {
 		runs: map[string]run{}, steps: map[string][]remediation.Step{}, journal: map[string][]remediation.Entry{},
 		outbox: map[string]remediation.Message{}, locks: map[string]string{}, breakers: map[bond]breaker.Row{},
 		pauses: map[stop]guard.Pause{}, debts: map[owed]remediation.Debt{}, texts: map[string][]byte{},
+		wants: map[string]guard.Want{}, latches: map[owed]guard.Latch{}, holds: map[incident]remediation.Hold{},
+		marks: map[revision]remediation.Mark{}, approvals: map[string]remediation.Approval{},
 	}}
 	if s.now == nil {
 		s.now = time.Now

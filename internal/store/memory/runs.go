@@ -13,8 +13,9 @@ import (
 // run is a run's row: the run, and what is known of it that its own visits do not write.
 type run struct {
 	remediation.Run
-	ended time.Time // when its episode resolved; zero while it fires
-	due   time.Time // when it needs a visit if nothing else happens; zero: never
+	ended  time.Time // when its episode resolved; zero while it fires
+	due    time.Time // when it needs a visit if nothing else happens; zero: never
+	parked bool      // it was refused while it waited for a human's word, and is judged again after that
 }
 
 // relatedMost is how many runs Admit is shown at most.
@@ -78,7 +79,10 @@ func (v *View) Claim(ctx context.Context, c remediation.Claim) (remediation.Clai
 }
 
 func (r *rows) claimed(one run) remediation.Claimed {
-	return remediation.Claimed{Run: one.Run, Steps: r.steps[one.ID], Episode: one.related(), Incident: r.toldIncident(one.Run)}
+	return remediation.Claimed{
+		Run: one.Run, Steps: r.steps[one.ID], Episode: one.related(), Incident: r.toldIncident(one.Run), Approval: r.approval(one.Run),
+		Marks: r.marksOf(one.Target),
+	}
 }
 
 // toldIncident is the incident that the run's first message to PagerDuty, or its parent's, was told on.

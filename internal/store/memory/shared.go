@@ -32,11 +32,16 @@ func (v *View) Snapshot(ctx context.Context, q remediation.SnapshotQuery) (guard
 func (r *rows) snapshot(q remediation.SnapshotQuery) (guard.Snapshot, breaker.Row) {
 	row := r.breakers[bond{q.Rule, q.Target}]
 	s := guard.Snapshot{
-		Now: q.Now, Run: q.Run, Rule: q.Rule, Target: q.Target, FirstAct: q.First, Breaker: row.Judge(q.Breaker, q.Run, q.Now),
-		LockedBy: r.locks[q.Target], Pauses: r.allPauses(), Acts: r.actsSince(q.Now.Add(-actsKept)),
+		Now: q.Now, Run: q.Run, Rule: q.Rule, Target: q.Target, FirstAct: q.First, Auto: q.Auto, Act: q.Act,
+		Breaker: row.Judge(q.Breaker, q.Run, q.Now), LockedBy: r.locks[q.Target], Acts: r.actsSince(q.Now.Add(-actsKept)),
+		Pauses: append(r.allPauses(), q.Pauses...), HeldBy: r.heldBy(q.Run), Released: r.storm.released,
+		Wants: sorted(r.wants, func(a, b guard.Want) int { return cmp.Compare(a.Target, b.Target) }),
 	}
 	if q.MustFire {
 		s.EndedAt = r.runs[q.Run].ended
+	}
+	if latch, closed := r.latches[owed{q.Target, q.Act.Kind}]; q.Once && closed {
+		s.Latch = &latch
 	}
 	return s, row
 }
@@ -85,10 +90,12 @@ func (v *View) Resume(ctx context.Context, scope guard.Scope, name string) (n in
 	return n, err
 }
 
-// Release closes the breakers of a rule on a target, either of which may be "" for any, and reports how many there were.
+// Release closes the breakers of a rule on a target, either of which may be "" for any, opens the latches of the target where one is
+// named, and reports how many of both there were.
 func (v *View) Release(ctx context.Context, rule, target string) (n int, err error) {
 	err = v.write(ctx, func(t *transaction) error {
 		n = drop(t, t.breakers, func(b bond) bool { return (rule == "" || b.rule == rule) && (target == "" || b.target == target) })
+		n += drop(t, t.latches, func(at owed) bool { return at.target == target })
 		return nil
 	})
 	return n, err

@@ -1,0 +1,93 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/mixillo/remediator/internal/connect"
+	"github.com/mixillo/remediator/internal/guard"
+	"github.com/mixillo/remediator/internal/remediation"
+	"github.com/mixillo/remediator/internal/store/memory"
+)
+
+// anyParked reports whether a run waits for a human's word.
+func (s *sim) anyParked() bool {
+	parked, err := s.people().Parked(context.Background())
+	return err == nil && len(parked) > 0
+}
+
+// pressFile is somebody who makes the file that stops everything, and removes it after a while.
+func (s *sim) pressFile(lasts time.Duration) {
+	s.happens(stopFilePressed)
+	button := &pressed{Pause: guard.Pause{Scope: guard.Fleet, Actor: "the file", Reason: "it is there", Since: s.now()}, from: s.clock()}
+	s.file = button
+	s.pauses = append(s.pauses, button)
+	s.plan(s.clock()+lasts, func() {
+		s.file = nil
+		button.to = s.clock()
+	})
+}
+
+// stopFile is what a replica finds when it looks for the file.
+func (s *sim) stopFile() *guard.Pause {
+	if s.file == nil {
+		return nil
+	}
+	return &s.file.Pause
+}
+
+// held is a person's acknowledgement of an incident.
+type held struct {
+	incident *incident
+	from, to time.Duration
+}
+
+// takeInHand is a person who acknowledges an open incident, and lets go of it after a while.
+func (s *sim) takeInHand(lasts time.Duration) {
+	for _, in := range s.pager.incidents {
+		if in.status == connect.StatusResolved || !in.tells || in.heldBy != "" {
+			continue
+		}
+		s.happens(acknowledged)
+		s.pager.acknowledge(in)
+		s.plan(s.clock()+lasts, func() { s.pager.release(in) })
+		return
+	}
+}
+
+// question is a plan that people were asked about.
+type question struct {
+	run, digest string
+	at          time.Duration
+	answered    time.Duration // 0: not yet
+	yes         bool
+}
+
+// consider lets people think about a question: they say yes or no, sometimes too late, sometimes to something else, sometimes nothing.
+func (s *sim) consider(r remediation.Run) {
+	q := &question{run: r.ID, digest: r.Asked, at: s.clock()}
+	s.asked[r.ID+" "+r.Asked] = q
+	if s.strikes(noAnswer) {
+		return
+	}
+	yes := s.luck.chance(700)
+	s.plan(s.clock()+s.luck.between(5*time.Second, 4*time.Minute), func() { s.answer(q, yes) })
+	if s.luck.chance(100) {
+		s.plan(s.clock()+s.luck.between(5*time.Second, 4*time.Minute), func() { s.answer(q, !yes) })
+	}
+}
+
+func (s *sim) answer(q *question, yes bool) {
+	s.asPeople(func(ctx context.Context, v *memory.View) error {
+		err := v.Answer(ctx, remediation.Approval{Run: q.run, Digest: q.digest, Actor: "ann", Reason: "r", Approved: yes, At: s.now()})
+		if errors.Is(err, remediation.ErrStaleHint) {
+			return nil // somebody else has answered, or nobody asks any more
+		}
+		if err == nil {
+			s.say("ann answers run %s: %t", q.run, yes)
+			q.answered, q.yes = s.clock(), yes
+		}
+		return err
+	})
+}
