@@ -31,6 +31,7 @@ type appConfig struct {
 	Options rules.Options
 	DSN     string
 	Stop    stopFile
+	Roles   []string // nil: all
 	Lease   time.Duration
 	Log     *slog.Logger
 }
@@ -59,7 +60,9 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	}
 	a := &app{config: c, registry: newRegistry()}
 	owner := uuid.NewString()
-	a.store, err = store.Open(ctx, store.Config{DSN: c.DSN, Registerer: a.registry, Log: c.Log, Owner: owner, Lease: c.Lease})
+	a.store, err = store.Open(ctx, store.Config{
+		DSN: c.DSN, Registerer: a.registry, Log: c.Log, Owner: owner, Roles: c.Roles, Lease: c.Lease,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}
@@ -81,10 +84,11 @@ func (a *app) wire(ctx context.Context, set *rules.Set, owner string) error {
 		Rules: a.book, Intake: a.store, Runs: a.store, Connections: a.connections, Metrics: a.metrics, Log: a.config.Log,
 		Systems: remediation.NewSystems(a.metrics, a.config.Options.Speed),
 		Pressed: a.config.Stop.pressed, Protected: ownIdentity(),
-		Owner: owner, Lease: a.config.Lease, Speed: a.config.Options.Speed, Now: time.Now, NewID: newID,
+		Owner: owner, Lease: a.config.Lease, Speed: a.config.Options.Speed, Now: a.store.Now, NewID: newID,
 	})
 	a.notifier = notify.New(notify.Config{
 		Outbox: a.store, Connections: a.connections, Log: a.config.Log, Registerer: a.registry, Speed: a.config.Options.Speed,
+		Now: a.store.Now,
 	})
 	return nil
 }
@@ -126,6 +130,9 @@ func (a *app) use(ctx context.Context, set *rules.Set) error {
 		return err
 	}
 	if err := a.book.keep(ctx, set); err != nil {
+		return errors.Join(err, open.Close())
+	}
+	if err := a.store.SetRulesHash(ctx, set.Hash); err != nil {
 		return errors.Join(err, open.Close())
 	}
 	former := a.open.Swap(&open)

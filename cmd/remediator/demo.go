@@ -18,6 +18,7 @@ import (
 	"github.com/mixillo/remediator/internal/http"
 	"github.com/mixillo/remediator/internal/rules"
 	"github.com/mixillo/remediator/internal/sandbox"
+	"github.com/mixillo/remediator/internal/store"
 )
 
 type demoOptions struct {
@@ -117,7 +118,7 @@ func (s *stage) raise(ctx context.Context, o demoOptions) error {
 	}
 	s.app, err = newApp(ctx, appConfig{
 		Rules: path, Options: rules.Options{Speed: o.speed, Overlay: overlay}, DSN: "sqlite:" + filepath.Join(s.dir, "demo.db"),
-		Lease: 15 * time.Second, Log: log,
+		Lease: store.DefaultLease, Log: log,
 	})
 	if err != nil {
 		return err

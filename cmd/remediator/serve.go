@@ -16,10 +16,12 @@ import (
 	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/http"
 	"github.com/mixillo/remediator/internal/rules"
+	"github.com/mixillo/remediator/internal/store"
 )
 
 const (
-	defaultDB    = "sqlite:remediator.db"
+	sqliteScheme = "sqlite:"
+	defaultDB    = sqliteScheme + "remediator.db"
 	drainTimeout = 20 * time.Second
 )
 
@@ -29,6 +31,7 @@ type serveOptions struct {
 	socket, tokenFile string
 	pauseFile         string
 	level, format     string
+	roles             []string
 	lease             time.Duration
 	speed             float64
 }
@@ -44,14 +47,15 @@ func newServe() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.rules, "rules", defaultRules, "rules file")
-	f.StringVar(&o.db, "db", defaultDB, "database: sqlite:PATH")
+	f.StringVar(&o.db, "db", defaultDB, "database: sqlite:PATH, or postgres://USER@HOST/DATABASE for any number of processes (a password by passfile=FILE)")
 	f.StringVar(&o.listen, "web.listen-address", ":8080", "address for webhooks, health and metrics")
 	f.StringVar(&o.socket, "socket", "", "unix socket of the verbs; beside the database by default")
 	f.StringVar(&o.tokenFile, "web.token-file", "", "file with the bearer token that opens the API over TCP; without it the API answers on the socket alone")
 	f.StringVar(&o.pauseFile, "pause-file", "", "file that stops everything while it exists; beside the database by default")
 	f.StringVar(&o.level, "log.level", "info", "debug, info, warn or error")
 	f.StringVar(&o.format, "log.format", "json", "json or text")
-	f.DurationVar(&o.lease, "lease", 15*time.Second, "how long a run stays claimed without a sign of life")
+	f.StringSliceVar(&o.roles, "roles", roles(), "what this process does: take webhooks, serve the API, work on runs")
+	f.DurationVar(&o.lease, "lease", store.DefaultLease, "how long a run stays claimed without a sign of life")
 	f.Float64Var(&o.speed, "speed", 1, "how much faster than real the outside world runs; for stand-ins such as `remediator sandbox`")
 	return cmd
 }
@@ -59,6 +63,9 @@ func newServe() *cobra.Command {
 func serve(ctx context.Context, o serveOptions) error {
 	if o.lease < time.Second || o.speed <= 0 {
 		return usageError{errors.New("--lease is at least 1s, and --speed is more than 0")}
+	}
+	if err := checkRoles(o.roles, o.db); err != nil {
+		return usageError{err}
 	}
 	log, err := newLogger(o.level, o.format)
 	if err != nil {
@@ -72,7 +79,7 @@ func serve(ctx context.Context, o serveOptions) error {
 	if err := stop.check(); err != nil {
 		return usageError{err}
 	}
-	a, err := newApp(ctx, appConfig{Rules: o.rules, Options: rules.Options{Speed: o.speed}, DSN: o.db, Stop: stop, Lease: o.lease, Log: log})
+	a, err := newApp(ctx, appConfig{Rules: o.rules, Options: rules.Options{Speed: o.speed}, DSN: o.db, Stop: stop, Roles: o.roles, Lease: o.lease, Log: log})
 	if err != nil {
 		return err
 	}
@@ -114,6 +121,7 @@ func (a *app) edge(token connect.Secret) http.Config {
 	return http.Config{
 		Intake: a.engine, Reader: api, Control: api, Consent: api, Ready: a.store.Err, Reload: a.reload,
 		Gatherer: a.registry, Registerer: a.registry, Log: a.config.Log, Version: version, Token: token,
+		Roles: a.config.Roles,
 	}
 }
 
@@ -166,7 +174,7 @@ func socketPath(o serveOptions) string {
 	if o.socket != "" {
 		return o.socket
 	}
-	return strings.TrimPrefix(o.db, "sqlite:") + ".sock"
+	return besideDB(o.db) + ".sock"
 }
 
 // pauseFile is beside the database unless the flag says otherwise.
@@ -174,5 +182,13 @@ func pauseFile(o serveOptions) stopFile {
 	if o.pauseFile != "" {
 		return stopFile(o.pauseFile)
 	}
-	return stopFile(strings.TrimPrefix(o.db, "sqlite:") + ".pause")
+	return stopFile(besideDB(o.db) + ".pause")
+}
+
+// besideDB is the path of the database. One that is no file has its other files where the default database would be.
+func besideDB(dsn string) string {
+	if path, ok := strings.CutPrefix(dsn, sqliteScheme); ok {
+		return path
+	}
+	return strings.TrimPrefix(defaultDB, sqliteScheme)
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	nethttp "net/http"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -30,6 +31,35 @@ func (e *edge) allowed(need right, by road, next nethttp.HandlerFunc) nethttp.Ha
 			refuse(w, forbidden, "this is served on the unix socket only: no API token is configured")
 		}
 	}
+}
+
+// Roles of a process that the edge knows. Health, readiness, metrics and the reload are served in every role.
+const (
+	IngestRole = "ingest" // takes webhooks
+	UIRole     = "ui"     // serves the API
+)
+
+// inRole refuses what this process was not started for, in words that let a sender keep its delivery.
+func (e *edge) inRole(r route) nethttp.HandlerFunc {
+	switch {
+	case strings.HasPrefix(r.pattern, "/v1/webhooks/"):
+		if !e.plays(IngestRole) {
+			return func(w nethttp.ResponseWriter, _ *nethttp.Request) {
+				busy(w, "this process takes no webhooks: it lacks the role "+IngestRole)
+			}
+		}
+	case strings.HasPrefix(r.pattern, "/v1/"):
+		if !e.plays(UIRole) {
+			return func(w nethttp.ResponseWriter, _ *nethttp.Request) {
+				refuse(w, forbidden, "this process does not serve the API: it lacks the role "+UIRole)
+			}
+		}
+	}
+	return r.handle
+}
+
+func (e *edge) plays(role string) bool {
+	return e.cfg.Roles == nil || slices.Contains(e.cfg.Roles, role)
 }
 
 // withToken reads the token on every request, so that it can be rotated without a restart.

@@ -70,6 +70,7 @@ type Config struct {
 	Log        *slog.Logger          // nil: slog.Default
 	Now        func() time.Time      // nil: time.Now
 	Version    string
+	Roles      []string // what this process does; nil: everything. See IngestRole and UIRole
 	// Token opens the API over TCP; unset, the API answers on the unix socket alone.
 	Token connect.Secret
 

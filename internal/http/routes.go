@@ -78,7 +78,7 @@ func (e *edge) routes() []route {
 func (e *edge) router(by road) nethttp.Handler {
 	mux := chi.NewRouter()
 	for _, r := range e.routes() {
-		mux.Method(r.method, r.pattern, e.measured(r.pattern, e.allowed(r.right, by, r.handle)))
+		mux.Method(r.method, r.pattern, e.measured(r.pattern, e.allowed(r.right, by, e.inRole(r))))
 	}
 	mux.NotFound(e.measured(elsewhere, func(w nethttp.ResponseWriter, _ *nethttp.Request) {
 		refuse(w, notFound, "there is nothing here")

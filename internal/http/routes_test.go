@@ -262,4 +262,13 @@ func TestListenSocketRefuses(t *testing.T) {
 	if _, err := ListenSocket(t.Context(), long); err == nil || !strings.Contains(err.Error(), "longer than") {
 		t.Errorf("a long path: %v", err)
 	}
+	served := filepath.Join(t.TempDir(), "s")
+	l, err := ListenSocket(t.Context(), served)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	if _, err := ListenSocket(t.Context(), served); err == nil || !strings.Contains(err.Error(), "another process") {
+		t.Errorf("a socket that is served: %v", err)
+	}
 }

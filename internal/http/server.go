@@ -72,9 +72,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // maxSocketPath is the longest path the kernel takes, in bytes (sun_path, less its end).
 const maxSocketPath = 107
 
-// ListenSocket listens on a unix socket that only this user can open. It replaces a socket that a killed process left: the caller must
-// know that no other process serves it, as the store's lock tells. Closing the listener removes the file.
+// ListenSocket listens on a unix socket that only this user can open. It replaces a socket that a killed process left, but none that
+// another process serves. Closing the listener removes the file.
 func ListenSocket(ctx context.Context, path string) (net.Listener, error) {
+	if other, err := (&net.Dialer{}).DialContext(ctx, "unix", path); err == nil {
+		return nil, errors.Join(fmt.Errorf("socket %s is served by another process", path), other.Close())
+	}
 	// Made in a private directory and moved into place: it is never there with another mode.
 	dir, err := os.MkdirTemp(filepath.Dir(path), ".s")
 	if err != nil {
