@@ -1,0 +1,179 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"text/template"
+	"time"
+
+	"github.com/mixillo/remediator/internal/sandbox"
+)
+
+// The secrets of the torture's world; they guard nothing.
+const (
+	signingKey = "a-signing-secret-for-the-torture"
+	bearer     = "a-bearer-token-for-the-torture"
+	apiToken   = "an-api-token-for-the-torture"
+)
+
+// plan says what a campaign does to which servers.
+type plan struct {
+	name     string
+	lease    time.Duration // 0: the program's own default
+	servers  int
+	services int
+	workers  int                                    // outages at a time
+	rate     int                                    // deliveries a second
+	odds     map[fateKind]int                       // empty: every life is calm
+	mean     time.Duration                          // of a life
+	place    func(t *testing.T, c *campaign)        // sets up the database: dsn, rows
+	harm     func(ctx context.Context, c *campaign) // does to the database what is no server's fate
+	lasts    time.Duration
+}
+
+// campaign is one torture of one database: its processes and what is known of it.
+type campaign struct {
+	plan
+	t        *testing.T
+	dir      string
+	program  string
+	dsn      string
+	rows     database
+	age      string // statement that ends the leases of messages, as if the servers had been down for as long
+	stats    *stats
+	fates    *fates
+	world    *world
+	sender   *deliverer
+	api      *api
+	director *director
+	replicas []*replica
+	keeping  sync.WaitGroup
+	began    time.Time
+}
+
+// newCampaign starts the sandbox, the servers and the sender, in this order, and waits until a server listens.
+func newCampaign(t *testing.T, p plan) *campaign {
+	t.Helper()
+	c := &campaign{plan: p, t: t, dir: workplace(t), program: program(t), stats: newStats()}
+	c.place(t, c)
+	c.world = newWorld(t, c.program, c.dir)
+	c.secrets()
+	names := c.names()
+	for _, name := range names {
+		succeed(t, c.world.revise(t.Context(), name, good()...))
+	}
+	c.rules(names)
+	c.fates = &fates{odds: p.odds, mean: p.mean, lease: p.lease, dir: c.dir, dice: c.dice(3), marks: map[string]int{}}
+	if c.fates.lease == 0 {
+		c.fates.lease = defaultLease
+	}
+	return c
+}
+
+// defaultLease is the program's, which a pause has to outlast.
+const defaultLease = 15 * time.Second
+
+func (c *campaign) dice(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(*seed, stream)) }
+
+func (c *campaign) names() []string {
+	names := make([]string, c.services)
+	for i := range names {
+		names[i] = fmt.Sprintf("svc-%02d", i)
+	}
+	return names
+}
+
+func (c *campaign) secrets() {
+	for name, value := range map[string]string{
+		"token": bearer, "signing": signingKey, "api": apiToken, "pagerduty": sandbox.PagerDutyToken, "slack": sandbox.SlackToken,
+		"routing": sandbox.PagerDutyRoutingKey,
+	} {
+		succeed(c.t, os.WriteFile(filepath.Join(c.dir, name), []byte(value), 0o600))
+	}
+}
+
+// rules fills in the addresses of this world.
+func (c *campaign) rules(services []string) {
+	text, err := template.ParseFiles(filepath.Join("testdata", "rules.yaml"))
+	succeed(c.t, err)
+	f, err := os.Create(filepath.Join(c.dir, "rules.yaml"))
+	succeed(c.t, err)
+	succeed(c.t, errors.Join(text.Execute(f, map[string]any{
+		"Dir": c.dir, "Google": c.world.places.Google, "PagerDuty": c.world.places.Pagerduty, "Slack": c.world.places.Slack,
+		"Backend": c.world.backend, "Services": services,
+	}), f.Close()))
+}
+
+// fleet starts the servers, each kept alive until ctx ends.
+func (c *campaign) fleet(ctx context.Context) {
+	var bases []string
+	for i := range c.servers {
+		r := &replica{name: fmt.Sprintf("server %d", i), port: freePort(c.t), stats: c.stats}
+		if len(c.odds) > 0 {
+			r.fates = c.fates
+		}
+		r.launch = func(f fate) launch { return f.wrap(launch{program: c.program, args: c.arguments(i, r.port)}) }
+		c.replicas, bases = append(c.replicas, r), append(bases, r.base())
+	}
+	c.api = newAPI(bases, apiToken)
+	c.keep(ctx)
+	c.t.Cleanup(func() {
+		for _, r := range c.replicas {
+			r.kill()
+		}
+	})
+}
+
+func (c *campaign) keep(ctx context.Context) {
+	for _, r := range c.replicas {
+		c.keeping.Go(func() { r.keep(ctx) })
+	}
+}
+
+func (c *campaign) arguments(i, port int) []string {
+	args := []string{
+		"serve", "--speed", fmt.Sprint(worldSpeed), "--rules", filepath.Join(c.dir, "rules.yaml"), "--db", c.dsn,
+		"--socket", filepath.Join(c.dir, fmt.Sprintf("s%d", i)), "--web.listen-address", fmt.Sprintf("127.0.0.1:%d", port),
+		"--web.token-file", filepath.Join(c.dir, "api"),
+	}
+	if c.lease > 0 {
+		args = append(args, "--lease", c.lease.String())
+	}
+	return args
+}
+
+// senderFor starts the sender once a server listens.
+func (c *campaign) senderFor(flood *storm) {
+	succeed(c.t, eventually(c.t.Context(), "a server listens", time.Minute, func() (bool, error) {
+		for _, r := range c.replicas {
+			if r.listening() {
+				return true, nil
+			}
+		}
+		return false, nil
+	}))
+	c.sender = newDeliverer(c.t, senderConfig{
+		Servers: c.api.bases, Journal: filepath.Join(c.dir, "sent.jsonl"), Rate: c.rate, Seed: *seed, Token: bearer, Signing: signingKey,
+		Quiet: c.quiet(), Storm: flood,
+	})
+}
+
+// quiet opens a few incidents that concern no rule. Their own webhooks go nowhere.
+func (c *campaign) quiet() []string {
+	var ids []string
+	for i := range 5 {
+		var opened struct{ ID string }
+		succeed(c.t, c.world.get(c.t.Context(), "trigger-incident", map[string]any{
+			"title": "nothing of ours", "key": fmt.Sprintf("quiet-%d", i), "severity": "warning",
+			"details": map[string]string{"alertname": "Quiet", "service": "nobody", "severity": "warning", "outage": ""},
+		}, &opened))
+		ids = append(ids, opened.ID)
+	}
+	return ids
+}
