@@ -34,6 +34,7 @@ type platform struct {
 	opMin, opMax time.Duration // before Speed
 	lag          time.Duration // before Speed
 	strict       bool          // an unknown revision in traffic is refused at the call
+	spoiled      bool          // floating-point metrics are no numbers
 	lastEtag     int64
 }
 

@@ -30,6 +30,8 @@ func (w *World) AddService(script Service) error {
 		}
 		past[i] = p.scriptRevision(s, r.withDefaults(), now.Add(-r.CreatedAgo))
 		s.start(past[i].rev)
+		changed := now.Add(-pick(r.ServedFrom > 0, min(r.ServedFrom, r.CreatedAgo), r.CreatedAgo))
+		s.pb.UpdateTime = timestamppb.New(later(s.pb.GetUpdateTime().AsTime(), changed))
 	}
 	s.pb.Template = proto.CloneOf(past[len(past)-1].rev.template)
 	s.recount(script, past, now)
@@ -45,7 +47,7 @@ func (p *platform) newService(script Service, now time.Time) *runService {
 		load: script.RequestsPerMinute, capacity: script.Capacity, autoInstances: script.AutoInstances,
 		pb: &runpb.Service{
 			Name: p.serviceName(script.Name), Uid: p.dice.uuid(), Generation: int64(len(script.Revisions)), ObservedGeneration: int64(len(script.Revisions)),
-			CreateTime: timestamppb.New(oldest), UpdateTime: timestamppb.New(now), Creator: humanEmail, LastModifier: humanEmail,
+			CreateTime: timestamppb.New(oldest), UpdateTime: timestamppb.New(oldest), Creator: humanEmail, LastModifier: humanEmail,
 			Labels: maps.Clone(script.Labels), Annotations: maps.Clone(script.Annotations),
 			Uri: "https://" + script.Name + "-sandbox-ew.a.run.app", Etag: p.nextEtag(now),
 			Template: &runpb.RevisionTemplate{ServiceAccount: script.ServiceAccount},
@@ -119,6 +121,10 @@ func (s *runService) recount(script Service, past []scripted, now time.Time) {
 			}
 		case r.ready && !h.NoTraffic:
 			s.timeline = append(s.timeline, s.bygone(h, from, servedUntil(past, i, now)))
+		}
+		if h.Tag != "" && h.TagRequestsPerMinute > 0 {
+			h.RequestsPerMinute = h.TagRequestsPerMinute
+			s.timeline = append(s.timeline, s.bygone(h, r.created, now))
 		}
 	}
 }
@@ -220,16 +226,19 @@ func (w *World) Split(service string, shares ...Share) error {
 		next := proto.CloneOf(s.pb)
 		next.Traffic = nil
 		for _, share := range shares {
-			target := pinnedTarget(share.Revision, share.Percent, share.Tag)
-			if share.Revision == "" {
-				target = latestTarget(share.Percent)
-			}
-			next.Traffic = append(next.Traffic, target)
+			next.Traffic = append(next.Traffic, target(share))
 		}
 		w.platform.commit(s, next, change{by: Human, modifier: humanEmail, verb: "split", at: now, due: now})
 		w.platform.settle(now)
 		w.platform.force(s, now)
 	})
+}
+
+func target(share Share) *runpb.TrafficTarget {
+	if share.Revision == "" {
+		return latestTarget(share.Percent)
+	}
+	return pinnedTarget(share.Revision, share.Percent, share.Tag)
 }
 
 // force routes as wished even where the platform would not.

@@ -95,18 +95,21 @@ func quiet[T any](f func(w *World, args T)) verb {
 }
 
 type aboutService struct {
-	Service  string        `json:"service"`
-	Revision string        `json:"revision"`
-	Health   Health        `json:"health"`
-	Message  string        `json:"message"`
-	Name     string        `json:"name"`
-	Value    string        `json:"value"`
-	Rate     float64       `json:"requests_per_minute"`
-	Up       bool          `json:"up"`
-	Code     codes.Code    `json:"code"`
-	Delay    time.Duration `json:"delay"`
-	Shares   []Share       `json:"shares"`
-	Deploy   Revision      `json:"deploy"`
+	Service  string            `json:"service"`
+	Revision string            `json:"revision"`
+	Health   Health            `json:"health"`
+	Message  string            `json:"message"`
+	Name     string            `json:"name"`
+	Value    string            `json:"value"`
+	Rate     float64           `json:"requests_per_minute"`
+	Up       bool              `json:"up"`
+	Code     codes.Code        `json:"code"`
+	Delay    time.Duration     `json:"delay"`
+	Shares   []Share           `json:"shares"`
+	Ratio    float64           `json:"ratio"`
+	Observed int64             `json:"observed_generation"`
+	Labels   map[string]string `json:"labels"`
+	Deploy   Revision          `json:"deploy"`
 }
 
 type span struct {
@@ -136,6 +139,11 @@ func verbs() map[string]verb {
 		"set-health":                   only(func(w *World, a aboutService) error { return w.SetHealth(a.Service, a.Revision, a.Health) }),
 		"set-dependency":               only(func(w *World, a aboutService) error { return w.SetDependency(a.Service, a.Up) }),
 		"require-env":                  only(func(w *World, a aboutService) error { return w.RequireEnv(a.Service, a.Name, a.Value) }),
+		"set-labels":                   only(func(w *World, a aboutService) error { return w.SetLabels(a.Service, a.Labels) }),
+		"set-error-ratio":              only(func(w *World, a aboutService) error { return w.SetErrorRatio(a.Service, a.Revision, a.Ratio) }),
+		"show-traffic":                 only(func(w *World, a aboutService) error { return w.ShowTraffic(a.Service, a.Shares...) }),
+		"show-generation":              only(func(w *World, a aboutService) error { return w.ShowGeneration(a.Service, a.Observed) }),
+		"spoil-metrics":                quiet(func(w *World, a flag) { w.SpoilMetrics(a.On) }),
 		"bump-etag":                    only(func(w *World, a aboutService) error { return w.BumpEtag(a.Service) }),
 		"bump-etag-before-next-update": only(func(w *World, a aboutService) error { return w.BumpEtagBeforeNextUpdate(a.Service) }),
 		"deploy-before-next-update":    only(func(w *World, a aboutService) error { return w.DeployBeforeNextUpdate(a.Service, a.Deploy) }),

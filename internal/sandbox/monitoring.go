@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -48,6 +49,9 @@ func (m metricsServer) ListTimeSeries(_ context.Context, req *monitoringpb.ListT
 	var out []*monitoringpb.TimeSeries
 	for _, key := range slices.Sorted(maps.Keys(groups)) {
 		if series := q.series(groups[key]); len(series.GetPoints()) > 0 {
+			if m.p.spoiled {
+				spoil(series, math.NaN())
+			}
 			out = append(out, series)
 		}
 	}

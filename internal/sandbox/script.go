@@ -15,25 +15,27 @@ const (
 
 // Revision scripts one revision. Times "ago" are wall clock, not divided by Speed.
 type Revision struct {
-	Name              string            `json:"name,omitempty"` // short; default SERVICE-0000N-xyz
-	CreatedAgo        time.Duration     `json:"created_ago,omitempty"`
-	Health            Health            `json:"health,omitempty"`       // of its image; default Healthy
-	ServedFrom        time.Duration     `json:"served_from,omitempty"`  // ago; default CreatedAgo
-	ServedUntil       time.Duration     `json:"served_until,omitempty"` // ago; default until the next Ready one was created
-	NoTraffic         bool              `json:"no_traffic,omitempty"`   // it never served (a deploy: it is not routed)
-	Percent           int32             `json:"percent,omitempty"`      // its share now, in a history with a split
-	Tag               string            `json:"tag,omitempty"`
-	RequestsPerMinute float64           `json:"requests_per_minute,omitempty"` // while it served in the past; default the service's load
-	ErrorRatio        float64           `json:"error_ratio,omitempty"`         // share of 5xx; default 0, or 1 if sick
-	P50               time.Duration     `json:"p50,omitempty"`                 // unloaded; default 80 ms, Slow 1.2 s
-	P95               time.Duration     `json:"p95,omitempty"`                 // unloaded; default 250 ms, Slow 2.5 s
-	Image             string            `json:"image,omitempty"`               // with digest; default a new one
-	Env               map[string]string `json:"env,omitempty"`
-	Labels            map[string]string `json:"labels,omitempty"`
-	Annotations       map[string]string `json:"annotations,omitempty"`
-	MinInstances      int32             `json:"min_instances,omitempty"`
-	MaxInstances      int32             `json:"max_instances,omitempty"`
-	DeployTime        time.Duration     `json:"deploy_time,omitempty"` // divided by Speed; a deploy stays reconciling that long; default at once
+	Name              string        `json:"name,omitempty"` // short; default SERVICE-0000N-xyz
+	CreatedAgo        time.Duration `json:"created_ago,omitempty"`
+	Health            Health        `json:"health,omitempty"`       // of its image; default Healthy
+	ServedFrom        time.Duration `json:"served_from,omitempty"`  // ago; default CreatedAgo
+	ServedUntil       time.Duration `json:"served_until,omitempty"` // ago; default until the next Ready one was created
+	NoTraffic         bool          `json:"no_traffic,omitempty"`   // it never served (a deploy: it is not routed)
+	Percent           int32         `json:"percent,omitempty"`      // its share now, in a history with a split
+	Tag               string        `json:"tag,omitempty"`
+	RequestsPerMinute float64       `json:"requests_per_minute,omitempty"` // while it served in the past; default the service's load
+	// TagRequestsPerMinute reached it by its tag's own address until now, beside what it carried.
+	TagRequestsPerMinute float64           `json:"tag_requests_per_minute,omitempty"`
+	ErrorRatio           float64           `json:"error_ratio,omitempty"` // share of 5xx; default 0, or 1 if sick
+	P50                  time.Duration     `json:"p50,omitempty"`         // unloaded; default 80 ms, Slow 1.2 s
+	P95                  time.Duration     `json:"p95,omitempty"`         // unloaded; default 250 ms, Slow 2.5 s
+	Image                string            `json:"image,omitempty"`       // with digest; default a new one
+	Env                  map[string]string `json:"env,omitempty"`
+	Labels               map[string]string `json:"labels,omitempty"`
+	Annotations          map[string]string `json:"annotations,omitempty"`
+	MinInstances         int32             `json:"min_instances,omitempty"`
+	MaxInstances         int32             `json:"max_instances,omitempty"`
+	DeployTime           time.Duration     `json:"deploy_time,omitempty"` // divided by Speed; a deploy stays reconciling that long; default at once
 }
 
 // Service scripts a Cloud Run service with its history, oldest first.

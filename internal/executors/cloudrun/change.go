@@ -26,6 +26,7 @@ type draft struct {
 // change makes the plan of a draft against the service as it was read. A change that pins what followed the latest revision leaves a
 // debt, and one that lets it follow again settles it; a pipeline that pins by itself notices neither.
 func (d draft) change(env executors.Env, s *runpb.Service) (executors.Change, error) {
+	d.Edit.Marks[markGeneration] = nextGeneration(env, s)
 	data, err := encode(d.Edit)
 	if err != nil {
 		return executors.Change{}, err
@@ -36,7 +37,7 @@ func (d draft) change(env executors.Env, s *runpb.Service) (executors.Change, er
 	maps.Copy(after, d.After)
 	c := executors.Change{
 		Kind: d.Kind, Target: env.Target.Name, Summary: d.Summary, Before: before, After: after, Etag: s.GetEtag(), Data: data,
-		UndoHint: d.UndoHint, Reversible: true, Evidence: d.Evidence, PlannedAt: env.Now,
+		UndoHint: d.UndoHint, Reversible: true, Evidence: d.Evidence, PlannedAt: env.Now, Selects: []string{s.GetName()},
 	}
 	_, was := pin(d.Edit.Former.Traffic)
 	switch _, pinned := pin(d.Edit.Traffic); {
@@ -121,10 +122,29 @@ func current(ctx context.Context, env executors.Env) (*client, *runpb.Service, e
 	return api, s, err
 }
 
-// steady refuses services that are under way or share their traffic, and gives the revision that serves.
+// reread reads the service for the way back of a change. A hold stops it too, unless a person takes the change back.
+func reread(ctx context.Context, env executors.Env, c executors.Change) (edit, *client, *runpb.Service, error) {
+	e, api, err := resume(env, c)
+	if err != nil {
+		return edit{}, nil, nil, err
+	}
+	s, err := api.get(ctx)
+	if err != nil {
+		return edit{}, nil, nil, err
+	}
+	if byHand(env) {
+		return e, api, s, nil
+	}
+	return e, api, s, held(s)
+}
+
+// steady refuses services that are under way, contradict themselves or share their traffic, and gives the revision that serves.
 func steady(s *runpb.Service) (string, error) {
 	if deploying(s) {
 		return "", guard.Refuse(guard.Reconciling, "a change of %s is under way", short(s.GetName()))
+	}
+	if why := contradiction(s); why != "" {
+		return "", guard.Refuse(guard.Conflicting, "%s contradicts itself: %s", short(s.GetName()), why)
 	}
 	if split(s) {
 		return "", guard.Refuse(guard.SplitTraffic, "several revisions of %s share the traffic: %s", short(s.GetName()), describeShares(s))

@@ -64,6 +64,15 @@ func (s *Service) Resource(set connect.Set) (project, region, service string, er
 	return firstOf(s.Project, google.Project), firstOf(s.Region, google.Region), s.Service, nil
 }
 
+// Identity implements executors.Identified: cloud_run/PROJECT/REGION/SERVICE.
+func (s *Service) Identity(set connect.Set) string {
+	project, region, service, err := s.Resource(set)
+	if err != nil {
+		project, region, service = s.Project, s.Region, s.Service
+	}
+	return strings.Join([]string{System, project, region, service}, "/")
+}
+
 // Serving asks Cloud Run which revision carries all traffic now; it is an error if more than one does.
 func (s *Service) Serving(ctx context.Context, set connect.Set) (string, error) {
 	client, err := s.open(set)
@@ -73,6 +82,9 @@ func (s *Service) Serving(ctx context.Context, set connect.Set) (string, error) 
 	svc, err := client.get(ctx)
 	if err != nil {
 		return "", err
+	}
+	if why := contradiction(svc); why != "" {
+		return "", fmt.Errorf("%s contradicts itself: %s", s.Service, why)
 	}
 	name, ok := soleServing(svc)
 	if !ok {

@@ -15,6 +15,7 @@ import (
 const (
 	servingShare   = 0.90 // of the service's requests in a period: it served, and was not merely tried
 	healthyErrors  = 0.05 // most 5xx among the requests while it served
+	quietShare     = 0.10 // of the service's usual requests: in a period with fewer, those that a tag brings may be all there are
 	defaultRequest = 20   // requests while it served, unless the rule says otherwise
 	defaultSpan    = 72 * time.Hour
 )
@@ -107,7 +108,38 @@ func (r record) judge(rev, current *runpb.Revision) candidate {
 	default:
 		c.Rejected, c.Evidence = carried.verdict(name, r.Least)
 	}
+	if older := r.leftFor(rev); c.Rejected == "" && older != "" {
+		c.Rejected, c.Evidence = "was left for the older "+older, ""
+	}
 	return c
+}
+
+// leftFor is the older revision that led after this one did last, "" if a newer one followed. Whoever went back from it had a reason; and
+// a revision that a tag alone reaches leads in quiet hours, between two times of the one that serves.
+func (r record) leftFor(rev *runpb.Revision) string {
+	root := r.root(rev)
+	var next *runpb.Revision
+	for _, b := range r.History.Buckets {
+		leader := r.find(b.leader())
+		switch {
+		case leader == nil:
+		case r.root(leader) == root:
+			next = nil
+		case next == nil:
+			next = leader
+		}
+	}
+	if next == nil || !r.root(next).GetCreateTime().AsTime().Before(root.GetCreateTime().AsTime()) {
+		return ""
+	}
+	return short(next.GetName())
+}
+
+// tagged reports that the revision has an address of its own, by which it is asked without carrying the service.
+func (r record) tagged(revision string) bool {
+	return slices.ContainsFunc(r.Service.GetTraffic(), func(t *runpb.TrafficTarget) bool {
+		return t.GetTag() != "" && short(t.GetRevision()) == revision
+	})
 }
 
 // carriage sums the periods in which a revision carried the service.
@@ -119,10 +151,14 @@ type carriage struct {
 
 func (r record) carried(revision string) carriage {
 	var c carriage
+	least := 0.0
+	if r.tagged(revision) {
+		least = r.History.mean() * quietShare
+	}
 	for _, b := range r.History.Buckets {
 		n := b.Revisions[revision]
 		c.seenIn += n.Requests
-		if b.share(revision) < servingShare {
+		if b.share(revision) < servingShare || float64(b.total()) < least {
 			continue
 		}
 		if c.from.IsZero() {
@@ -130,8 +166,7 @@ func (r record) carried(revision string) carriage {
 		}
 		c.to = b.End
 		c.all += b.total()
-		c.Requests += n.Requests
-		c.Errors += n.Errors
+		c.add(n)
 	}
 	return c
 }

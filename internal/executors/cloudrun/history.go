@@ -25,6 +25,11 @@ type bucket struct {
 	Revisions  map[string]count
 }
 
+func (c *count) add(n count) {
+	c.Requests += n.Requests
+	c.Errors += n.Errors
+}
+
 func (b bucket) total() (n int64) {
 	for _, c := range b.Revisions {
 		n += c.Requests
@@ -46,6 +51,25 @@ type history struct {
 	Buckets  []bucket
 }
 
+// leader is the revision that carries most of the requests, "" if none does.
+func (b bucket) leader() string {
+	for revision := range b.Revisions {
+		if b.share(revision) > lead {
+			return revision
+		}
+	}
+	return ""
+}
+
+// mean is the requests of the service in a period that has any.
+func (h history) mean() float64 {
+	n := int64(0)
+	for _, b := range h.Buckets {
+		n += b.total()
+	}
+	return float64(n) / float64(max(1, len(h.Buckets)))
+}
+
 // The history is read in ten-minute buckets, coarser where that would be more than a thousand, and refined to a minute where the
 // moment counts.
 const (
@@ -54,10 +78,10 @@ const (
 	maxBuckets = 1000
 )
 
-// period is the alignment for a span: whole minutes of the world's time.
-func period(env executors.Env, span time.Duration) time.Duration {
+// period is the alignment for a span: whole minutes of the world's time, and no fewer than wished.
+func period(env executors.Env, span, wished time.Duration) time.Duration {
 	unit := env.Scale(fine)
-	wanted := max(env.Scale(coarse), span/maxBuckets)
+	wanted := max(env.Scale(wished), span/maxBuckets)
 	return max(unit, (wanted+unit-1)/unit*unit)
 }
 

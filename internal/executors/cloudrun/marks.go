@@ -11,10 +11,12 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// The annotations that are left on services (all but markBase and markConfig) and on templates (all but markRolledBack, markKnownBad).
+// The annotations that are left on services (all but markBase and markConfig) and on templates (all but markGeneration, markRolledBack and
+// markKnownBad).
 const (
 	markOperation  = "remediator.dev/operation"     // id of the last change made here
 	markPlanned    = "remediator.dev/planned"       // when that change was planned: tells one change from another when undoing
+	markGeneration = "remediator.dev/generation"    // the generation which that change made, if no person asked for it: tells our last hand from others'
 	markRolledBack = "remediator.dev/rolled-back"   // "BAD GOOD TIME FORMER": traffic was moved away from BAD and pinned to GOOD
 	markKnownBad   = "remediator.dev/known-bad"     // revisions that were rolled back from, newest last
 	markBase       = "remediator.dev/base-revision" // of a revision made here: the revision it was copied from

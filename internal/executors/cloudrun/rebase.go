@@ -121,11 +121,7 @@ func (e edit) next(env executors.Env, c executors.Change, look reading) (*execut
 
 // undoRevision plans the way back from a revision made here: to its base, which was serving before.
 func undoRevision(ctx context.Context, env executors.Env, c executors.Change) (executors.Change, error) {
-	e, api, err := resume(env, c)
-	if err != nil {
-		return executors.Change{}, err
-	}
-	s, err := api.get(ctx)
+	e, api, s, err := reread(ctx, env, c)
 	if err != nil {
 		return executors.Change{}, err
 	}

@@ -55,17 +55,20 @@ func TestMayRollBack(t *testing.T) {
 		reason     guard.Reason
 		part       string
 	}{
-		"allowed":                  {migrations: "none"},
-		"allowed with marks":       {migrations: "marked"},
-		"no promise on migrations": {reason: guard.Migrations, part: "does not say `migrations: marked` or `none`"},
-		"reconciling":              {migrations: "none", service: []func(*runpb.Service){func(s *runpb.Service) { s.Reconciling = true }}, reason: guard.Reconciling, part: "under way"},
-		"not observed yet":         {migrations: "none", service: []func(*runpb.Service){func(s *runpb.Service) { s.Generation = 5 }}, reason: guard.Reconciling, part: "under way"},
-		"canary":                   {migrations: "none", service: []func(*runpb.Service){shared}, reason: guard.SplitTraffic, part: "api-7 90 %, api-6 10 %"},
-		"nobody serves":            {migrations: "none", service: []func(*runpb.Service){func(s *runpb.Service) { s.TrafficStatuses = nil }}, reason: guard.UnknownFacts, part: "no revision"},
-		"pinned by us":             {migrations: "none", service: []func(*runpb.Service){routed("api-6"), marked("api-7", "api-6", "latest")}, reason: guard.AlreadyPinned, part: "since the rollback from api-7"},
-		"pinned by a human":        {migrations: "none", service: []func(*runpb.Service){routed("api-6")}, reason: guard.AlreadyPinned, part: "somebody pinned the traffic to api-6"},
-		"pinned by the pipeline":   {migrations: "none", service: []func(*runpb.Service){routed("api-7")}},
-		"our pin is long gone":     {migrations: "none", service: []func(*runpb.Service){routed("api-7"), marked("api-5", "api-4", "pinned")}},
+		"allowed":                       {migrations: "none"},
+		"allowed with marks":            {migrations: "marked"},
+		"no promise on migrations":      {reason: guard.Migrations, part: "does not say `migrations: marked` or `none`"},
+		"reconciling":                   {migrations: "none", service: []func(*runpb.Service){func(s *runpb.Service) { s.Reconciling = true }}, reason: guard.Reconciling, part: "under way"},
+		"not observed yet":              {migrations: "none", service: []func(*runpb.Service){func(s *runpb.Service) { s.Generation = 5 }}, reason: guard.Reconciling, part: "under way"},
+		"shows other traffic than told": {migrations: "none", service: []func(*runpb.Service){func(s *runpb.Service) { s.Traffic = pinned("api-6") }}, reason: guard.Conflicting, part: "was told api-6 100 %, but shows api-7 100 %"},
+		"held by a label":               {migrations: "none", service: []func(*runpb.Service){func(s *runpb.Service) { s.Labels = map[string]string{hold: ""} }}, reason: guard.Held, part: `api carries the label remediator-hold: ""`},
+		"held by an annotation":         {migrations: "none", service: []func(*runpb.Service){func(s *runpb.Service) { s.Annotations = map[string]string{hold: "no"} }}, reason: guard.Held, part: "the annotation remediator-hold"},
+		"canary":                        {migrations: "none", service: []func(*runpb.Service){shared}, reason: guard.SplitTraffic, part: "api-7 90 %, api-6 10 %"},
+		"nobody serves":                 {migrations: "none", service: []func(*runpb.Service){func(s *runpb.Service) { s.TrafficStatuses = nil }}, reason: guard.UnknownFacts, part: "no revision"},
+		"pinned by us":                  {migrations: "none", service: []func(*runpb.Service){routed("api-6"), marked("api-7", "api-6", "latest")}, reason: guard.AlreadyPinned, part: "since the rollback from api-7"},
+		"pinned by a human":             {migrations: "none", service: []func(*runpb.Service){routed("api-6")}, reason: guard.AlreadyPinned, part: "somebody pinned the traffic to api-6"},
+		"pinned by the pipeline":        {migrations: "none", service: []func(*runpb.Service){routed("api-7")}},
+		"our pin is long gone":          {migrations: "none", service: []func(*runpb.Service){routed("api-7"), marked("api-5", "api-4", "pinned")}},
 		"tags carry no traffic": {migrations: "none", service: []func(*runpb.Service){func(s *runpb.Service) {
 			s.Traffic = append(s.Traffic, &runpb.TrafficTarget{Type: toRevision, Revision: "api-6", Tag: "old"})
 		}}},
@@ -87,7 +90,7 @@ func TestMayRollBack(t *testing.T) {
 	}
 }
 
-func TestCause(t *testing.T) {
+func TestRecent(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		onset, since time.Duration // ago; no onset: by hand
@@ -113,7 +116,7 @@ func TestCause(t *testing.T) {
 			if tc.onset > 0 {
 				env.Onset = ago(tc.onset)
 			}
-			refused(t, cause(env, "api-7", ago(tc.since), 30*time.Minute), tc.reason, tc.part)
+			refused(t, recent(env, "api-7", ago(tc.since), 30*time.Minute), tc.reason, tc.part)
 		})
 	}
 }
@@ -155,25 +158,46 @@ func TestDestination(t *testing.T) {
 func TestMigrationMarks(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		migrations string
-		label      int // index of the revision that carries the label
-		reason     guard.Reason
+		label int // index of the revision that carries CI's label, -1: none
+		marks map[string]string
+		part  string // of the refusal; "": allowed
 	}{
-		"none promised, marks do not matter": {migrations: "none", label: 3},
-		"the serving one is marked":          {migrations: "marked", label: 3, reason: guard.Migrations},
-		"one between is marked":              {migrations: "marked", label: 2, reason: guard.Migrations},
-		"the destination is marked":          {migrations: "marked", label: 1},
-		"an older one is marked":             {migrations: "marked", label: 0},
+		"none":                         {label: -1},
+		"the serving one is labelled":  {label: 3, part: "api-7 carries the label no-rollback-past (true): api-5 is older"},
+		"one between is labelled":      {label: 2, part: "api-6 carries the label"},
+		"the destination is labelled":  {label: 1},
+		"an older one is labelled":     {label: 0},
+		"the serving one is marked":    {label: -1, marks: map[string]string{"api-7": "adds a column"}, part: "api-7 is marked no-rollback-past (adds a column): api-5 is older"},
+		"one between is marked":        {label: -1, marks: map[string]string{"api-6": ""}, part: "api-6 is marked no-rollback-past (no reason given)"},
+		"the destination is marked":    {label: -1, marks: map[string]string{"api-5": "x"}},
+		"an older one is marked":       {label: -1, marks: map[string]string{"api-4": "x"}},
+		"a mark that cannot be placed": {label: -1, marks: map[string]string{"api-9": "x"}, part: "api-9 is marked no-rollback-past (x) and is no revision now"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			rec := record{Revisions: []*runpb.Revision{
 				rev("api-4", 9*time.Hour), rev("api-5", 8*time.Hour), rev("api-6", 7*time.Hour, notReady), rev("api-7", time.Hour),
 			}}
-			labelled(rec.Revisions[tc.label])
-			refused(t, mayGoBack(tc.migrations, rec, "api-7", "api-5"), tc.reason, "carries the label no-rollback-past")
+			if tc.label >= 0 {
+				labelled(rec.Revisions[tc.label])
+			}
+			reason := guard.Migrations
+			if tc.part == "" {
+				reason = ""
+			}
+			refused(t, mayGoBack(tc.marks, rec, "api-7", "api-5"), reason, tc.part)
 		})
 	}
+}
+
+// TestMigrationMarksOfCopies: the age of code counts, not that of the copy which a restart made of it.
+func TestMigrationMarksOfCopies(t *testing.T) {
+	t.Parallel()
+	rec := record{Revisions: []*runpb.Revision{
+		rev("api-5", 9*time.Hour), rev("api-6", 8*time.Hour), rev("api-7", 7*time.Hour, copyOf("api-5")), rev("api-8", time.Hour),
+	}}
+	refused(t, mayGoBack(map[string]string{"api-6": "x"}, rec, "api-8", "api-7"), guard.Migrations, "api-6 is marked")
+	refused(t, mayGoBack(map[string]string{"api-5": "x"}, rec, "api-8", "api-7"), "", "")
 }
 
 func TestScaleBounds(t *testing.T) {
@@ -239,6 +263,7 @@ func TestParameters(t *testing.T) {
 		"lookback must be between 1h and 30d":                   &rollback{Lookback: time.Minute},
 		"min_requests must not be negative":                     &rollback{MinRequests: -1},
 		"within must not be negative":                           &rollback{Within: -1},
+		"cause must be health or errors":                        &rollback{Cause: "hunch"},
 		"env must name at least one variable":                   &setEnv{},
 		"A must have either a value or a secret":                &setEnv{Env: map[string]EnvValue{"A": {Value: "x", Secret: "y"}}},
 		"A has a version but no secret":                         &setEnv{Env: map[string]EnvValue{"A": {Version: "1"}}},

@@ -42,12 +42,15 @@ func planCopy(ctx context.Context, env executors.Env) (*runpb.Service, *runpb.Re
 	if err != nil {
 		return nil, nil, edit{}, err
 	}
-	serving, err := steady(s)
+	serving, err := free(env, s)
 	if err != nil {
 		return nil, nil, edit{}, err
 	}
 	base, err := api.revision(ctx, serving)
 	if err != nil {
+		return nil, nil, edit{}, err
+	}
+	if err := handed(env, s, base); err != nil {
 		return nil, nil, edit{}, err
 	}
 	e := newEdit(s)

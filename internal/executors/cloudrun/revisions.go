@@ -40,6 +40,10 @@ func (p *revisionsProbe) Validate(t executors.Target) error {
 
 // RevisionsFact is what cloud_run.revisions finds.
 type RevisionsFact struct {
+	// Service is the short name of the service.
+	Service string `cel:"service"`
+	// Generation counts the changes of the service.
+	Generation int64 `cel:"generation"`
 	// Serving is the short name of the revision that carries all traffic, "" if it is split.
 	Serving string `cel:"serving"`
 	// Split says that several revisions share the traffic.
@@ -83,10 +87,13 @@ func (p *revisionsProbe) Ask(ctx context.Context, env executors.Env) (executors.
 	span := orDefault(p.Lookback, defaultSpan)
 	rec := record{Service: s, Revisions: revisions, Least: int64(orDefault(p.MinRequests, defaultRequest))}
 	fact := rec.fact(env.Now.Add(-span))
+	if why, unknown := doubts(s, fact.forget); why != "" {
+		return executors.Answer{Fact: &fact, Unknown: unknown, Summary: "who serves " + api.service + " cannot be told: " + why}, nil
+	}
 	if fact.Serving == "" {
 		return executors.Answer{Fact: &fact, Unknown: append([]string{"serving_ready"}, ageFields...), Summary: "the traffic of " + api.service + " is split: " + describeShares(s)}, nil
 	}
-	if rec.History, err = api.counts(ctx, env.Now.Add(-span), env.Now, period(env, span)); err == nil {
+	if rec.History, err = api.counts(ctx, env.Now.Add(-span), env.Now, period(env, span, coarse)); err == nil {
 		fact.ServingSince, err = api.servingSince(ctx, env, rec, fact.Serving)
 	}
 	if err != nil {
@@ -102,7 +109,7 @@ func (p *revisionsProbe) Ask(ctx context.Context, env executors.Env) (executors.
 
 // fact is what needs no metrics.
 func (r record) fact(since time.Time) RevisionsFact {
-	f := RevisionsFact{Split: split(r.Service), Reconciling: deploying(r.Service)}
+	f := RevisionsFact{Service: short(r.Service.GetName()), Generation: r.Service.GetGeneration(), Split: split(r.Service), Reconciling: deploying(r.Service)}
 	if serving, ok := soleServing(r.Service); ok && !f.Split {
 		f.Serving = serving
 	}
@@ -113,6 +120,15 @@ func (r record) fact(since time.Time) RevisionsFact {
 	f.Deploys = r.deploys(since)
 	return f
 }
+
+// forget takes out what a service that contradicts itself does not tell, and names it.
+func (f *RevisionsFact) forget() []string {
+	*f = RevisionsFact{Service: f.Service, Generation: f.Generation, Deploys: f.Deploys, Reconciling: f.Reconciling}
+	return append([]string{"serving", "split", "pinned", "pinned_by_us", "latest_serving", "serving_ready"}, ageFields...)
+}
+
+// Claims implements executors.Claimer.
+func (f *RevisionsFact) Claims() map[string]string { return claims(f.Service, f.Serving, f.Generation) }
 
 func (r record) deploys(since time.Time) (n int64) {
 	for _, rev := range r.Revisions {

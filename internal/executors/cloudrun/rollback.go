@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,16 +22,12 @@ func init() {
 		Doc:      "Routes all traffic of a Cloud Run service to an earlier revision that has proved itself; this pins the traffic.",
 		New:      func() executors.Action { return &rollback{} },
 		Takeback: executors.IfWorse,
+		Once:     true,
 	})
 }
 
 // previousHealthy is the destination that is looked for rather than named.
 const previousHealthy = "previous_healthy"
-
-const (
-	defaultWithin = 30 * time.Minute
-	onsetSlack    = 2 * time.Minute // an alert may begin to fire before the deploy's first minute is in the metrics
-)
 
 var revisionName = regexp.MustCompile(`^[a-z]([-a-z0-9]*[a-z0-9])?$`)
 
@@ -39,8 +37,12 @@ type rollback struct {
 	To string `yaml:"to"`
 	// Lookback is how far back a destination may have served; default 72h.
 	Lookback time.Duration `yaml:"lookback"`
-	// MinRequests is how many requests a destination must have carried while it served; default 20.
+	// MinRequests is how many requests a destination must have carried while it served, and what serves now since it took over if errors
+	// are the cause; default 20.
 	MinRequests int `yaml:"min_requests"`
+	// Cause is what must show that the deploy is to blame. health, the default: a health check of this visit failed three times in a row,
+	// while the control address answered. errors: what serves fails clearly more requests than the destination did, and does.
+	Cause Cause `yaml:"cause"`
 	// Within is how young, when the alert began, the deploy must have been to be the cause; default 30m.
 	Within time.Duration `yaml:"within"`
 }
@@ -56,6 +58,8 @@ func (a *rollback) Validate(t executors.Target) error {
 		return errors.New("min_requests must not be negative")
 	case a.Within < 0:
 		return errors.New("within must not be negative")
+	case a.Cause != "" && a.Cause != Health && a.Cause != Errors:
+		return errors.New("cause must be health or errors")
 	}
 	return needsSection(t)
 }
@@ -75,22 +79,43 @@ func (a *rollback) Plan(ctx context.Context, env executors.Env) (executors.Chang
 		return executors.Change{}, err
 	}
 	rec.Least = int64(orDefault(a.MinRequests, defaultRequest))
-	since, err := api.servingSince(ctx, env, rec, serving)
+	if err := handed(env, s, rec.Revisions...); err != nil {
+		return executors.Change{}, err
+	}
+	good, evidence, err := a.decide(ctx, env, api, rec, serving)
 	if err != nil {
 		return executors.Change{}, err
 	}
-	if err := cause(env, serving, since, orDefault(a.Within, defaultWithin)); err != nil {
-		return executors.Change{}, err
+	return planRollback(env, rec, serving, good, evidence)
+}
+
+// decide finds the destination and judges whether the deploy is to blame.
+func (a *rollback) decide(ctx context.Context, env executors.Env, api *client, rec record, serving string) (string, []string, error) {
+	since, err := api.servingSince(ctx, env, rec, serving)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := recent(env, serving, since, orDefault(a.Within, defaultWithin)); err != nil {
+		return "", nil, err
 	}
 	good, err := a.destination(rec, serving)
 	if err != nil {
-		return executors.Change{}, err
+		return "", nil, err
 	}
-	if err := mayGoBack(env.Target.Migrations, rec, serving, good.Name); err != nil {
-		return executors.Change{}, err
+	if err := mayGoBack(env.Marks, rec, serving, good.Name); err != nil {
+		return "", nil, err
+	}
+	var proof string
+	if a.Cause == Errors {
+		proof, err = api.worse(ctx, env, rec, serving, good.Name, since)
+	} else {
+		proof, err = dead(env)
 	}
 	evidence := []string{good.Evidence, fmt.Sprintf("%s has served since %s", serving, clock(since))}
-	return planRollback(env, rec, serving, good.Name, evidence)
+	if proof != "" {
+		evidence = append(evidence, proof)
+	}
+	return good.Name, evidence, err
 }
 
 // mayRollBack judges what the service alone tells, before anything else is read.
@@ -98,7 +123,7 @@ func mayRollBack(env executors.Env, s *runpb.Service) (serving string, err error
 	if m := env.Target.Migrations; m != "marked" && m != "none" {
 		return "", guard.Refuse(guard.Migrations, "the target does not say `migrations: marked` or `none`")
 	}
-	if serving, err = steady(s); err != nil {
+	if serving, err = free(env, s); err != nil {
 		return "", err
 	}
 	if mark, ok := pinnedByUs(s); ok {
@@ -109,22 +134,6 @@ func mayRollBack(env executors.Env, s *runpb.Service) (serving string, err error
 		return "", guard.Refuse(guard.AlreadyPinned, "somebody pinned the traffic to %s, which is not the latest revision (%s)", revision, latest)
 	}
 	return serving, nil
-}
-
-// cause refuses unless a deploy explains the alert: what serves began to serve before the onset, and not long before.
-func cause(env executors.Env, serving string, since time.Time, within time.Duration) error {
-	onset := env.Onset
-	if onset.IsZero() {
-		onset = env.Now
-	}
-	if since.After(onset.Add(env.Scale(onsetSlack))) {
-		return guard.Refuse(guard.NoCause, "%s began to serve at %s, after the alert began at %s", serving, clock(since), clock(onset))
-	}
-	if age := onset.Sub(since); age > within {
-		return guard.Refuse(guard.NoCause, "the deploy is too old to be the cause: %s had served for %s, more than %s", serving,
-			age.Round(time.Minute), within)
-	}
-	return nil
 }
 
 // destination finds the revision to go back to, or says for each candidate why it is none.
@@ -158,21 +167,36 @@ func (r record) named(name, serving string) (candidate, error) {
 	return candidate{}, guard.Refuse(guard.NoDestination, "there is no revision %s", name)
 }
 
-// mayGoBack keeps code from meeting a schema it does not know: CI marks the revisions whose release cannot be undone, and whatever
-// was released after the destination may have run its migration, whether or not it ever served.
-func mayGoBack(migrations string, rec record, serving, good string) error {
-	if migrations == "none" {
-		return nil
-	}
-	from := rec.find(good).GetCreateTime().AsTime()
+// mayGoBack keeps code from meeting a schema it does not know: CI labels the revisions whose release cannot be undone, people mark them, and
+// whatever was released after the destination's code may have run its migration, whether or not it ever served. A mark stands whatever the
+// target promises. Marks of revisions that are not there any more, or never were, cannot be placed in time.
+func mayGoBack(marks map[string]string, rec record, serving, good string) error {
+	root := rec.root(rec.find(serving))
+	from := rec.root(rec.find(good)).GetCreateTime().AsTime()
 	for _, rev := range rec.Revisions {
-		name := short(rev.GetName())
-		_, marked := rev.GetLabels()[noWayBack]
-		if marked && (name == serving || rev.GetCreateTime().AsTime().After(from)) {
-			return guard.Refuse(guard.Migrations, "%s carries the label %s: %s is older", name, noWayBack, good)
+		past := rev == root || short(rev.GetName()) == serving || rev.GetCreateTime().AsTime().After(from)
+		if what := markOf(marks, rev); past && what != "" {
+			return guard.Refuse(guard.Migrations, "%s %s: %s is older", short(rev.GetName()), what, good)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(marks)) {
+		if rec.find(name) == nil {
+			return guard.Refuse(guard.Migrations, "%s is marked %s (%s) and is no revision now: whether %s is older cannot be told", name, noWayBack,
+				marks[name], good)
 		}
 	}
 	return nil
+}
+
+// markOf says which mark a revision carries, "" if none.
+func markOf(marks map[string]string, rev *runpb.Revision) string {
+	if v, labelled := rev.GetLabels()[noWayBack]; labelled {
+		return fmt.Sprintf("carries the label %s (%s)", noWayBack, orDefault(v, "no value"))
+	}
+	if why, marked := marks[short(rev.GetName())]; marked {
+		return fmt.Sprintf("is marked %s (%s)", noWayBack, orDefault(why, "no reason given"))
+	}
+	return ""
 }
 
 func planRollback(env executors.Env, rec record, bad, good string, evidence []string) (executors.Change, error) {
@@ -200,11 +224,7 @@ func (a *rollback) Observe(ctx context.Context, env executors.Env, c executors.C
 
 // Undo implements executors.Action: the former traffic, if nobody has deployed or moved traffic since.
 func (a *rollback) Undo(ctx context.Context, env executors.Env, c executors.Change) (executors.Change, error) {
-	e, api, err := resume(env, c)
-	if err != nil {
-		return executors.Change{}, err
-	}
-	s, err := api.get(ctx)
+	e, _, s, err := reread(ctx, env, c)
 	if err != nil {
 		return executors.Change{}, err
 	}
@@ -217,7 +237,7 @@ func (c *client) record(ctx context.Context, env executors.Env, s *runpb.Service
 	if err != nil {
 		return record{}, err
 	}
-	h, err := c.counts(ctx, env.Now.Add(-span), env.Now, period(env, span))
+	h, err := c.counts(ctx, env.Now.Add(-span), env.Now, period(env, span, coarse))
 	if err != nil {
 		return record{}, err
 	}

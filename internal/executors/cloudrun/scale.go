@@ -108,15 +108,14 @@ func (a *scale) Plan(ctx context.Context, env executors.Env) (executors.Change, 
 	if err != nil {
 		return executors.Change{}, err
 	}
-	if err := mayScale(s); err != nil {
+	if err := held(s); err != nil {
 		return executors.Change{}, err
 	}
-	serving := servingShares(s)
-	if len(serving) == 0 {
-		return executors.Change{}, guard.Refuse(guard.UnknownFacts, "no revision of %s is shown to serve", short(s.GetName()))
-	}
-	base, err := api.revision(ctx, serving[0].Revision)
+	base, err := api.scaled(ctx, s)
 	if err != nil {
+		return executors.Change{}, err
+	}
+	if err := handed(env, s, base); err != nil {
 		return executors.Change{}, err
 	}
 	target, err := section(env.Target)
@@ -131,6 +130,18 @@ func (a *scale) Plan(ctx context.Context, env executors.Env) (executors.Change, 
 	return planScale("cloud_run.scale", env, s, base, wished)
 }
 
+// scaled reads the revision whose bounds are in force, if the service may be scaled at all.
+func (c *client) scaled(ctx context.Context, s *runpb.Service) (*runpb.Revision, error) {
+	if err := mayScale(s); err != nil {
+		return nil, err
+	}
+	serving := servingShares(s)
+	if len(serving) == 0 {
+		return nil, guard.Refuse(guard.UnknownFacts, "no revision of %s is shown to serve", short(s.GetName()))
+	}
+	return c.revision(ctx, serving[0].Revision)
+}
+
 func mayScale(s *runpb.Service) error {
 	if s.GetScaling().GetScalingMode() == runpb.ServiceScaling_MANUAL {
 		return guard.Refuse(guard.OutOfBounds, "%s is scaled by hand (%d instances): bounds have no effect", short(s.GetName()),
@@ -138,6 +149,9 @@ func mayScale(s *runpb.Service) error {
 	}
 	if deploying(s) {
 		return guard.Refuse(guard.Reconciling, "a change of %s is under way", short(s.GetName()))
+	}
+	if why := contradiction(s); why != "" {
+		return guard.Refuse(guard.Conflicting, "%s contradicts itself: %s", short(s.GetName()), why)
 	}
 	return nil
 }
@@ -211,15 +225,12 @@ func (a *scale) Observe(ctx context.Context, env executors.Env, c executors.Chan
 // Undo implements executors.Action: the former bounds, if they still are what the change set. A deploy since then does not matter,
 // unless the bounds are the revision's.
 func (a *scale) Undo(ctx context.Context, env executors.Env, c executors.Change) (executors.Change, error) {
-	e, api, err := resume(env, c)
+	e, api, s, err := reread(ctx, env, c)
 	if err != nil {
 		return executors.Change{}, err
 	}
-	s, err := api.get(ctx)
+	made, err := api.scaled(ctx, s)
 	if err != nil {
-		return executors.Change{}, err
-	}
-	if err := mayScale(s); err != nil {
 		return executors.Change{}, err
 	}
 	if e.Bounds != nil && boundsOf(s) != *e.Bounds {
@@ -227,14 +238,6 @@ func (a *scale) Undo(ctx context.Context, env executors.Env, c executors.Change)
 	}
 	if e.Traffic != nil {
 		return undoTraffic(env, c, e, s)
-	}
-	serving := servingShares(s)
-	if len(serving) == 0 {
-		return executors.Change{}, guard.Refuse(guard.UnknownFacts, "no revision of %s is shown to serve", short(s.GetName()))
-	}
-	made, err := api.revision(ctx, serving[0].Revision)
-	if err != nil {
-		return executors.Change{}, err
 	}
 	return unscale(env, c, e, s, made)
 }

@@ -267,7 +267,7 @@ func TestRollbackRefusals(t *testing.T) {
 			s.Revisions[0].Health = sandbox.NeverReady
 		}, reason: guard.NoDestination, part: good + " is not ready"},
 		"deploy too old":      {alter: func(s *sandbox.Service) { s.Revisions[2].CreatedAgo = time.Hour }, reason: guard.NoCause, part: "too old"},
-		"alert before deploy": {world: func(f *fixture) { f.env.Onset = time.Now().Add(-time.Hour) }, reason: guard.NoCause, part: "after the alert began"},
+		"alert before deploy": {world: func(f *fixture) { f.env.Onset = time.Now().Add(-time.Hour) }, reason: guard.HumanHand, part: "after the alert began"},
 		"no migrations":       {world: func(f *fixture) { f.env.Target.Migrations = "" }, reason: guard.Migrations},
 		"past a migration":    {alter: func(s *sandbox.Service) { s.Revisions[2].Labels = map[string]string{"no-rollback-past": "42"} }, world: func(f *fixture) { f.env.Target.Migrations = "marked" }, reason: guard.Migrations, part: "no-rollback-past"},
 		"pinned by a human":   {world: func(f *fixture) { must(f.T, f.Split(service, sandbox.Share{Revision: good, Percent: 100})) }, reason: guard.AlreadyPinned, part: "somebody pinned"},

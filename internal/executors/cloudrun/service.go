@@ -3,6 +3,7 @@ package cloudrun
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"cloud.google.com/go/run/apiv2/runpb"
 
@@ -26,7 +27,9 @@ func (p *serviceProbe) Validate(t executors.Target) error { return needsSection(
 
 // ServiceFact is what cloud_run.service finds.
 type ServiceFact struct {
-	// Serving is the short name of the revision with the greatest share of the traffic, "" if none is shown.
+	// Service is the short name of the service.
+	Service string `cel:"service"`
+	// Serving is the short name of the revision with the greatest share of the traffic.
 	Serving string `cel:"serving"`
 	// Percent is that share.
 	Percent int64 `cel:"percent"`
@@ -67,7 +70,48 @@ func (p *serviceProbe) Ask(ctx context.Context, env executors.Env) (executors.An
 		return executors.Answer{}, err
 	}
 	fact := serviceFact(s)
-	return executors.Answer{Fact: &fact, Summary: fact.summary(short(s.GetName()), describeShares(s))}, nil
+	summary := fact.summary(short(s.GetName()), describeShares(s))
+	why, unknown := doubts(s, fact.forget)
+	if why != "" {
+		summary += "; but " + why
+	}
+	return executors.Answer{Fact: &fact, Unknown: unknown, Summary: summary}, nil
+}
+
+// doubts says why a read of the service does not tell who serves, and names what forget took out of the fact for that.
+func doubts(s *runpb.Service, forget func() []string) (why string, unknown []string) {
+	why = contradiction(s)
+	if why == "" && len(servingShares(s)) == 0 {
+		why = "no revision is shown to serve"
+	}
+	if why == "" {
+		return "", nil
+	}
+	return why, forget()
+}
+
+// forget takes out what a service that contradicts itself does not tell, and names it.
+func (f *ServiceFact) forget() []string {
+	f.Serving, f.Percent, f.Split, f.Pinned, f.PinnedByUs, f.Ready, f.Problem, f.LatestReady = "", 0, false, false, false, false, "", ""
+	return []string{"serving", "percent", "split", "pinned", "pinned_by_us", "ready", "problem", "latest_ready"}
+}
+
+// Claims implements executors.Claimer.
+func (f *ServiceFact) Claims() map[string]string {
+	sole := f.Serving
+	if f.Split {
+		sole = ""
+	}
+	return claims(f.Service, sole, f.Generation)
+}
+
+// claims are what every fact about a service says of it: which revision serves alone, and how often it was changed.
+func claims(service, serving string, generation int64) map[string]string {
+	out := map[string]string{"cloud_run/generation/" + service: strconv.FormatInt(generation, 10)}
+	if serving != "" {
+		out["cloud_run/serving/"+service] = serving
+	}
+	return out
 }
 
 func serviceFact(s *runpb.Service) ServiceFact {
@@ -75,7 +119,7 @@ func serviceFact(s *runpb.Service) ServiceFact {
 	_, byUs := pinnedByUs(s)
 	terminal := s.GetTerminalCondition()
 	f := ServiceFact{
-		Split: split(s), Pinned: pinned, PinnedByUs: byUs, Reconciling: deploying(s),
+		Service: short(s.GetName()), Split: split(s), Pinned: pinned, PinnedByUs: byUs, Reconciling: deploying(s),
 		Ready:         terminal.GetState() == runpb.Condition_CONDITION_SUCCEEDED,
 		LatestReady:   short(s.GetLatestReadyRevision()),
 		LatestCreated: short(s.GetLatestCreatedRevision()),

@@ -3,6 +3,7 @@ package cloudrun
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -93,14 +94,25 @@ type share struct {
 func servingShares(s *runpb.Service) []share {
 	sum := map[string]int32{}
 	for _, t := range s.GetTrafficStatuses() {
-		revision := short(t.GetRevision())
-		if revision == "" {
-			revision = short(s.GetLatestReadyRevision())
-		}
-		if t.GetPercent() > 0 && revision != "" {
-			sum[revision] += t.GetPercent()
-		}
+		sum[short(t.GetRevision())] += t.GetPercent()
 	}
+	return shares(s, sum)
+}
+
+// wishedShares is who carries traffic once the service is as it was told.
+func wishedShares(s *runpb.Service) []share {
+	sum := map[string]int32{}
+	for _, t := range targetsOf(s) {
+		sum[t.Revision] += t.Percent
+	}
+	return shares(s, sum)
+}
+
+// shares lists percents by revision; "" stands for the latest ready one.
+func shares(s *runpb.Service, sum map[string]int32) []share {
+	sum[short(s.GetLatestReadyRevision())] += sum[""]
+	delete(sum, "")
+	maps.DeleteFunc(sum, func(_ string, percent int32) bool { return percent <= 0 })
 	var out []share
 	for revision, percent := range sum {
 		out = append(out, share{revision, percent})
@@ -131,10 +143,31 @@ func split(s *runpb.Service) bool {
 	return wanted > 1 || len(servingShares(s)) > 1
 }
 
+// contradiction says in what the service's one answer speaks against itself, "" if it does not. A service that is under way, or says that
+// it could not follow what it was told, explains the difference; one that calls itself settled does not.
+func contradiction(s *runpb.Service) string {
+	if s.GetReconciling() {
+		return ""
+	}
+	if seen, is := s.GetObservedGeneration(), s.GetGeneration(); seen != is {
+		return fmt.Sprintf("it is settled, and what it shows is of generation %d, not of %d", seen, is)
+	}
+	observed := servingShares(s)
+	if len(observed) == 0 || s.GetTerminalCondition().GetState() == runpb.Condition_CONDITION_FAILED {
+		return ""
+	}
+	if wished := wishedShares(s); !slices.Equal(wished, observed) {
+		return fmt.Sprintf("it is settled, and was told %s, but shows %s", describe(wished), describe(observed))
+	}
+	return ""
+}
+
 // describeShares says who serves: "api-7 100 %" or "api-7 90 %, api-6 10 %".
-func describeShares(s *runpb.Service) string {
+func describeShares(s *runpb.Service) string { return describe(servingShares(s)) }
+
+func describe(all []share) string {
 	var parts []string
-	for _, sh := range servingShares(s) {
+	for _, sh := range all {
 		parts = append(parts, fmt.Sprintf("%s %d %%", sh.Revision, sh.Percent))
 	}
 	if len(parts) == 0 {

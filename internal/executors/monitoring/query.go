@@ -137,7 +137,7 @@ func (q *query) Ask(ctx context.Context, env executors.Env) (executors.Answer, e
 	if err != nil {
 		return executors.Answer{}, err
 	}
-	return q.answer(m, counts, values, w), nil
+	return q.answer(m, counts, values, w.judged(env)), nil
 }
 
 // reader opens the client and settles which revision is meant.
@@ -160,8 +160,17 @@ func (q *query) reader(ctx context.Context, env executors.Env) (*reader, error) 
 	return r, err
 }
 
-// span is the time asked about.
-type span struct{ From, To time.Time }
+// span is the time asked about, and how old the newest data of it may be.
+type span struct {
+	From, To time.Time
+	Oldest   time.Duration
+}
+
+// judged bounds the age of the data: what is older than the window and the metrics' own delay tells of another time.
+func (s span) judged(env executors.Env) span {
+	s.Oldest = s.length() + env.Scale(lag)
+	return s
+}
 
 func (s span) length() time.Duration { return s.To.Sub(s.From) }
 
@@ -205,17 +214,23 @@ func (q *query) answer(m kind, c counted, values map[string]float64, w span) exe
 	} else {
 		fact.Age = max(0, w.To.Sub(c.newest))
 	}
-	v, ok := values[""]
-	switch {
-	case !ok:
-		answer.Unknown = append(answer.Unknown, "value")
-		answer.Summary = fmt.Sprintf("%s: no data in the last %s", q.Metric, w.length().Round(time.Second))
+	v, has := values[""]
+	stale := fact.Age > w.Oldest
+	switch asked := w.length().Round(time.Second); {
+	case stale:
+		answer.Summary = fmt.Sprintf("%s: the newest data is %s old", q.Metric, fact.Age.Round(time.Second))
+	case !has:
+		answer.Summary = fmt.Sprintf("%s: no data in the last %s", q.Metric, asked)
 	case fact.Requests < least:
-		answer.Unknown = append(answer.Unknown, "value")
-		answer.Summary = fmt.Sprintf("%s: only %d requests in the last %s, %d are needed", q.Metric, fact.Requests, w.length().Round(time.Second), least)
+		answer.Summary = fmt.Sprintf("%s: only %d requests in the last %s, %d are needed", q.Metric, fact.Requests, asked, least)
 	default:
 		fact.Value = v
-		answer.Summary = fmt.Sprintf("%s was %s over the last %s (%d requests)", q.Metric, m.show(v), w.length().Round(time.Second), fact.Requests)
+		answer.Summary = fmt.Sprintf("%s was %s over the last %s (%d requests)", q.Metric, m.show(v), asked, fact.Requests)
+		return answer
+	}
+	answer.Unknown = append(answer.Unknown, "value")
+	if stale {
+		answer.Unknown, fact.ByRevision = append(answer.Unknown, "by_revision"), map[string]any{}
 	}
 	return answer
 }

@@ -107,9 +107,14 @@ func (r *reader) counts(ctx context.Context, w span, period time.Duration) (coun
 		groupBy: []string{revisionField}, period: period,
 	}, func(s *monitoringpb.TimeSeries) {
 		for _, p := range s.GetPoints() {
-			end := p.GetInterval().GetEndTime().AsTime()
-			c.requests[s.GetResource().GetLabels()["revision_name"]] += int64(number(p))
-			c.minutes[end] = true
+			end, n := endOf(p), number(p)
+			if !finite(n) {
+				continue
+			}
+			if end.After(w.From) {
+				c.requests[s.GetResource().GetLabels()["revision_name"]] += int64(n)
+				c.minutes[end] = true
+			}
 			if end.After(c.newest) {
 				c.newest = end
 			}
@@ -121,6 +126,8 @@ func (r *reader) counts(ctx context.Context, w span, period time.Duration) (coun
 func number(p *monitoringpb.Point) float64 {
 	return float64(p.GetValue().GetInt64Value()) + p.GetValue().GetDoubleValue()
 }
+
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
 // kind is how a metric is read.
 type kind struct {
@@ -170,17 +177,23 @@ func (m kind) read(ctx context.Context, r *reader, w span) (map[string]float64, 
 	return values, nil
 }
 
-// single keeps the newest finite point of each series: one aligned period as long as the window gives one.
-func single(into map[string]float64, scale float64) func(*monitoringpb.TimeSeries) {
+// single keeps the newest point of each series: one aligned period as long as the window gives one. A point of another time, or one that
+// is no number, is none: an older one must not stand in for it.
+func single(into map[string]float64, scale float64, w span) func(*monitoringpb.TimeSeries) {
 	return func(s *monitoringpb.TimeSeries) {
+		var newest *monitoringpb.Point
 		for _, p := range s.GetPoints() {
-			if v := number(p) * scale; !math.IsNaN(v) && !math.IsInf(v, 0) {
-				into[s.GetResource().GetLabels()["revision_name"]] = v
-				return
+			if newest == nil || endOf(p).After(endOf(newest)) {
+				newest = p
 			}
+		}
+		if v := number(newest) * scale; newest != nil && endOf(newest).After(w.From) && finite(v) {
+			into[s.GetResource().GetLabels()["revision_name"]] = v
 		}
 	}
 }
+
+func endOf(p *monitoringpb.Point) time.Time { return p.GetInterval().GetEndTime().AsTime() }
 
 // latency reads a percentile of the window's whole distribution. The metric is in milliseconds.
 func latency(reducer monitoringpb.Aggregation_Reducer) func(context.Context, *reader, span, []string) (map[string]float64, error) {
@@ -188,7 +201,7 @@ func latency(reducer monitoringpb.Aggregation_Reducer) func(context.Context, *re
 		values := map[string]float64{}
 		err := r.ask(ctx, w, question{
 			metric: latencyType, aligner: monitoringpb.Aggregation_ALIGN_DELTA, reducer: reducer, groupBy: groupBy, period: w.length(),
-		}, single(values, 0.001))
+		}, single(values, 0.001, w))
 		return values, err
 	}
 }
@@ -198,7 +211,7 @@ func requestCount(ctx context.Context, r *reader, w span, groupBy []string) (map
 	err := r.ask(ctx, w, question{
 		metric: countType, aligner: monitoringpb.Aggregation_ALIGN_DELTA, reducer: monitoringpb.Aggregation_REDUCE_SUM,
 		groupBy: groupBy, period: w.length(),
-	}, single(values, 1))
+	}, single(values, 1, w))
 	return values, err
 }
 
@@ -211,6 +224,9 @@ func errorRatio(ctx context.Context, r *reader, w span, groupBy []string) (map[s
 	}, func(s *monitoringpb.TimeSeries) {
 		revision := s.GetResource().GetLabels()["revision_name"]
 		for _, p := range s.GetPoints() {
+			if !endOf(p).After(w.From) {
+				continue
+			}
 			all[revision] += number(p)
 			if strings.HasPrefix(s.GetMetric().GetLabels()["response_code_class"], "5") {
 				failed[revision] += number(p)
@@ -219,8 +235,8 @@ func errorRatio(ctx context.Context, r *reader, w span, groupBy []string) (map[s
 	})
 	ratios := map[string]float64{}
 	for revision, n := range all {
-		if n > 0 {
-			ratios[revision] = failed[revision] / n
+		if ratio := failed[revision] / n; n > 0 && finite(ratio) {
+			ratios[revision] = ratio
 		}
 	}
 	return ratios, err
@@ -231,6 +247,6 @@ func instances(ctx context.Context, r *reader, w span, groupBy []string) (map[st
 	err := r.ask(ctx, w, question{
 		metric: instanceType, aligner: monitoringpb.Aggregation_ALIGN_MEAN, reducer: monitoringpb.Aggregation_REDUCE_SUM,
 		groupBy: groupBy, period: w.length(),
-	}, single(values, 1))
+	}, single(values, 1, w))
 	return values, err
 }

@@ -58,6 +58,8 @@ type get struct {
 
 // Fact is what http.get finds.
 type Fact struct {
+	// URL is the address that was asked, without query.
+	URL string `cel:"url"`
 	// Status of the last try; 0 when there was no answer.
 	Status int64 `cel:"status"`
 	// Sick says that all tries failed: no answer, a timeout, a refused connection, or a status of 500 and above.
@@ -78,16 +80,20 @@ type Fact struct {
 	Failed int64 `cel:"failed"`
 	// Error says why the last try failed.
 	Error string `cel:"error"`
-}
-
-// attempt is one try, and whether it failed on our side of the network: then it says nothing about the target.
-type attempt struct {
-	Fact
-	ours bool
+	// OurFault says that the last try failed on our side of the network (a name that does not resolve, a certificate that we do not trust):
+	// it says nothing about what was asked.
+	OurFault bool `cel:"our_fault"`
+	// ControlAnswered says that the control address was asked because all tries failed, and answered.
+	ControlAnswered bool `cel:"control_answered"`
 }
 
 // IsSick lets a run tell whether things got worse after an act.
 func (f *Fact) IsSick() bool { return f.Sick }
+
+// HealthCheck implements executors.HealthFact.
+func (f *Fact) HealthCheck() executors.HealthCheck {
+	return executors.HealthCheck{Address: f.URL, Failed: f.Failed, Sick: f.Sick, OurFault: f.OurFault, Control: f.ControlAnswered}
+}
 
 // Validate tells in plain words what is wrong with the parameters.
 func (p *get) Validate(t executors.Target) error {
@@ -146,21 +152,23 @@ func (p *get) Ask(ctx context.Context, env executors.Env) (executors.Answer, err
 	if err != nil {
 		return executors.Answer{}, err
 	}
-	tried, err := p.try(ctx, env, u)
+	fact, err := p.try(ctx, env, u)
 	if err != nil {
 		return executors.Answer{}, fmt.Errorf("asking %s: %w", shown(u), err)
 	}
-	fact := tried.Fact
 	answer := executors.Answer{Fact: &fact, Summary: fact.summary(orDefault(p.Method, http.MethodGet) + " " + shown(u))}
 	if fact.TLSExpiresIn == 0 {
 		answer.Unknown = append(answer.Unknown, "tls_expires_in")
 	}
 	switch {
 	case !fact.Sick:
-	case tried.ours:
+	case fact.OurFault:
 		answer.Unknown = append(answer.Unknown, "status", "sick", "ok")
 		answer.Summary += "; that is a failure on our side, so nothing is known"
-	case !p.controlAnswers(ctx, env):
+	case p.control(env.Target) == "":
+	case p.controlAnswers(ctx, env):
+		fact.ControlAnswered = true
+	default:
 		answer.Unknown = append(answer.Unknown, "status", "sick", "ok")
 		answer.Summary += "; the control address does not answer either, so the failure may be ours"
 	}
@@ -168,15 +176,15 @@ func (p *get) Ask(ctx context.Context, env executors.Env) (executors.Answer, err
 }
 
 // try asks until one answer is not sick. An error means that the asking was called off, not that the address failed.
-func (p *get) try(ctx context.Context, env executors.Env, u *url.URL) (attempt, error) {
+func (p *get) try(ctx context.Context, env executors.Env, u *url.URL) (Fact, error) {
 	client := newClient(u, orDefault(p.Timeout, defaultTimeout))
 	tries := int64(orDefault(p.Tries, defaultTries))
-	var last attempt
+	var last Fact
 	for n := int64(1); ; n++ {
 		failed := last.Failed
 		last = p.once(ctx, env, client, u)
 		if ctx.Err() != nil {
-			return attempt{}, ctx.Err()
+			return Fact{}, ctx.Err()
 		}
 		last.Tries, last.Failed = n, failed
 		if last.Error == "" {
@@ -188,7 +196,7 @@ func (p *get) try(ctx context.Context, env executors.Env, u *url.URL) (attempt, 
 			return last, nil
 		}
 		if err := pause(ctx, orDefault(p.Every, env.Scale(defaultPause))); err != nil {
-			return attempt{}, err
+			return Fact{}, err
 		}
 	}
 }
@@ -220,21 +228,21 @@ func newClient(u *url.URL, timeout time.Duration) *http.Client {
 }
 
 // once makes a single try. Error is set if it failed.
-func (p *get) once(ctx context.Context, env executors.Env, client *http.Client, u *url.URL) attempt {
+func (p *get) once(ctx context.Context, env executors.Env, client *http.Client, u *url.URL) Fact {
 	req, err := http.NewRequestWithContext(ctx, orDefault(p.Method, http.MethodGet), u.String(), nil)
 	if err != nil {
-		return attempt{Fact: Fact{JSON: map[string]any{}, Error: "the address cannot be asked"}, ours: true}
+		return Fact{URL: shown(u), JSON: map[string]any{}, Error: "the address cannot be asked", OurFault: true}
 	}
 	req.Header.Set("User-Agent", userAgent)
 	began := time.Now()
 	status, body, expires, err := exchange(client, req)
-	fact := attempt{Fact: Fact{JSON: object(body), Latency: time.Since(began)}}
+	fact := Fact{URL: shown(u), JSON: object(body), Latency: time.Since(began)}
 	fact.LatencyMS = fact.Latency.Milliseconds()
 	if !expires.IsZero() {
 		fact.TLSExpiresIn = expires.Sub(env.Now)
 	}
 	if err != nil {
-		fact.Error, fact.ours = reason(err), ours(err)
+		fact.Error, fact.OurFault = reason(err), ours(err)
 		return fact
 	}
 	fact.Status, fact.OK = int64(status), status >= 200 && status < 300
@@ -296,13 +304,9 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// controlAnswers reports whether the network is not to blame: true if no control address is declared. Any answer will do.
+// controlAnswers reports whether the network is not to blame. Any answer will do.
 func (p *get) controlAnswers(ctx context.Context, env executors.Env) bool {
-	raw := p.control(env.Target)
-	if raw == "" {
-		return true
-	}
-	u, err := parse(raw)
+	u, err := parse(p.control(env.Target))
 	if err != nil {
 		return false
 	}
