@@ -72,6 +72,18 @@ type Action interface {
 	Undo(ctx context.Context, env Env, c Change) (Change, error)
 }
 
+// Identified is implemented by target sections that can say which thing in the world they are, such as
+// "cloud_run/PROJECT/REGION/SERVICE"; what a section leaves to its connection is filled in from there.
+type Identified interface {
+	Identity(set connect.Set) string
+}
+
+// Claiming is implemented by facts that say something of which other facts may speak too: the thing's name and what is said of it.
+// Facts of one decision that contradict each other decide nothing.
+type Claiming interface {
+	Claims() map[string]string
+}
+
 // State is what people see of a target before and after a change: few short keys and values, no secrets.
 type State map[string]string
 

@@ -113,7 +113,7 @@ type fact struct {
 	says string
 }
 
-// Claims implements executors.Claimer.
+// Claims implements executors.Claiming.
 func (f *fact) Claims() map[string]string { return map[string]string{"the state": f.says} }
 
 func (f *fact) IsSick() bool { return f.Ill }

@@ -50,7 +50,7 @@ func (v *visit) agree() bool {
 	var all []guard.Claims
 	for _, p := range v.bound.Probes {
 		fact, asked := v.facts[p.Name]
-		if claiming, ok := fact.Answer.Fact.(executors.Claimer); ok && asked && fact.Err == nil {
+		if claiming, ok := fact.Answer.Fact.(executors.Claiming); ok && asked && fact.Err == nil {
 			all = append(all, guard.Claims{By: p.Name, Says: claiming.Claims()})
 		}
 	}

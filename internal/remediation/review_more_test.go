@@ -142,7 +142,7 @@ func TestNotFixedLeavesItsFollowUps(t *testing.T) {
 				t.Fatalf("the follow-up is %s in %s", follow.State, follow.Phase)
 			}
 			if phase == remediation.PhaseRemind {
-				must(t, w.visit(follow.ID))
+				w.until(follow.ID, func(remediation.Run) bool { return w.now().Sub(follow.CreatedAt) >= 24*time.Hour })
 				if n := len(w.view(follow.ID).Messages); n != 1 {
 					t.Errorf("%d reminders, want 1", n)
 				}

@@ -127,7 +127,7 @@ func (f *RevisionsFact) forget() []string {
 	return append([]string{"serving", "split", "pinned", "pinned_by_us", "latest_serving", "serving_ready"}, ageFields...)
 }
 
-// Claims implements executors.Claimer.
+// Claims implements executors.Claiming.
 func (f *RevisionsFact) Claims() map[string]string { return claims(f.Service, f.Serving, f.Generation) }
 
 func (r record) deploys(since time.Time) (n int64) {

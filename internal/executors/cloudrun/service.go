@@ -96,7 +96,7 @@ func (f *ServiceFact) forget() []string {
 	return []string{"serving", "percent", "split", "pinned", "pinned_by_us", "ready", "problem", "latest_ready"}
 }
 
-// Claims implements executors.Claimer.
+// Claims implements executors.Claiming.
 func (f *ServiceFact) Claims() map[string]string {
 	sole := f.Serving
 	if f.Split {
