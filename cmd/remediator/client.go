@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mixillo/remediator/internal/connect"
+	"github.com/mixillo/remediator/internal/remediation"
 )
 
 // client calls a running server: by its unix socket, or by --server with a token.
@@ -94,18 +95,28 @@ func (c *client) http() *http.Client {
 	if c.server != "" {
 		return &http.Client{}
 	}
-	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", c.socket)
 	}}}
 }
 
+// absentError is the server's word that it has no such thing.
+type absentError struct{ error }
+
+// Is tells callers so in the word they know.
+func (absentError) Is(target error) bool { return target == remediation.ErrNotFound }
+
 // refusal is the error of an answer. What the server could not understand was a mistake in the call.
 func refusal(resp *http.Response, body []byte) error {
 	err := fmt.Errorf("the server answered %s: %s", resp.Status, said(body))
-	if resp.StatusCode == http.StatusBadRequest {
+	switch resp.StatusCode {
+	case http.StatusBadRequest:
 		return usageError{err}
+	case http.StatusNotFound:
+		return absentError{err}
+	default:
+		return err
 	}
-	return err
 }
 
 // said is the server's error in words.

@@ -63,6 +63,7 @@ type Config struct {
 	Reader     Reader
 	Control    Control
 	Consent    Consent
+	Auditor    Auditor
 	Ready      func() error                    // nil while deliveries can be accepted; its text is public
 	Reload     func(ctx context.Context) error // reads the rules again
 	Gatherer   prometheus.Gatherer
