@@ -3,6 +3,7 @@ package sandbox
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"cloud.google.com/go/monitoring/apiv3/v2/monitoringpb"
@@ -59,6 +60,26 @@ func (w *World) SpoilMetrics(spoiled bool) {
 	w.platform.lock()
 	defer w.platform.mu.Unlock()
 	w.platform.spoiled = spoiled
+}
+
+// fail lets whatever was asked since then have failed, as the shared
+// dependency was down, and leaves it down.
+func (s *runService) fail(since time.Duration, now time.Time) {
+	if since <= 0 {
+		return
+	}
+	from := now.Add(-since)
+	for i, g := range s.timeline {
+		if !g.to.IsZero() && !g.to.After(from) {
+			continue
+		}
+		bad := g
+		bad.from, bad.errorRatio = later(g.from, from), 1
+		s.timeline = append(s.timeline, bad)
+		s.timeline[i].to = bad.from
+	}
+	s.timeline = slices.DeleteFunc(s.timeline, func(g segment) bool { return !g.to.IsZero() && !g.to.After(g.from) })
+	s.dependencyDown = true
 }
 
 // spoil takes the numbers out of a series.

@@ -35,6 +35,7 @@ func (w *World) AddService(script Service) error {
 	}
 	s.pb.Template = proto.CloneOf(past[len(past)-1].rev.template)
 	s.recount(script, past, now)
+	s.fail(script.DependencyDownFor, now)
 	p.services[script.Name] = s
 	p.ledger.add(Entry{System: "cloud_run", Verb: "add_service", Resource: script.Name, By: Human, Detail: map[string]any{"traffic_after": trafficWords(s.pb)}})
 	return nil

@@ -171,7 +171,7 @@ func verbs() map[string]verb {
 // durationKeys are the arguments in which "90s" may be written for 90e9.
 var durationKeys = map[string]bool{
 	"created_ago": true, "served_from": true, "served_until": true, "p50": true, "p95": true, "deploy_time": true,
-	"delay": true, "retry_after": true, "min": true, "max": true,
+	"dependency_down_for": true, "delay": true, "retry_after": true, "min": true, "max": true,
 }
 
 func decodeArguments(raw []byte, into any) error {

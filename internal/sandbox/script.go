@@ -51,6 +51,8 @@ type Service struct {
 	Labels            map[string]string `json:"labels,omitempty"`
 	Annotations       map[string]string `json:"annotations,omitempty"`
 	ServiceAccount    string            `json:"service_account,omitempty"`
+	// DependencyDownFor is for how long the database has been down that all revisions share; 0: it is up.
+	DependencyDownFor time.Duration `json:"dependency_down_for,omitempty"`
 }
 
 func (s Service) withDefaults(project string) Service {

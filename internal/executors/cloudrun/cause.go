@@ -31,7 +31,8 @@ const (
 	defaultWithin = 30 * time.Minute
 	onsetSlack    = 2 * time.Minute  // an alert may begin to fire before the deploy's first minute is in the metrics
 	failedTries   = 3                // of a health check, to call the service dead
-	justBefore    = 30 * time.Minute // before the takeover: how the former revision did lately
+	lately        = 30 * time.Minute // before the takeover: how the former revision did then, even if few asked
+	justBefore    = 5 * time.Minute  // before the takeover: how it did at last
 	metricLag     = 3 * time.Minute  // until request counts can be seen
 )
 
@@ -103,6 +104,7 @@ type trial struct {
 	Lagging  bool  // the takeover is so young that metrics need not show it yet
 	Now      count // of what serves, since it took over
 	While    count // of the former one, while it carried the service
+	Lately   count // of the former one, in the half hour before the takeover
 	Before   count // of the former one, just before the takeover
 	Beside   count // of the former one, since the takeover
 }
@@ -122,7 +124,7 @@ func (t trial) judge() (evidence string, err error) {
 	for _, then := range []struct {
 		count
 		when string
-	}{{t.Beside, "since then too"}, {t.Before, "just before it"}, {t.While, "while it served"}} {
+	}{{t.Beside, "since then too"}, {t.Before, "just before it"}, {t.Lately, "in the half hour before it"}, {t.While, "while it served"}} {
 		if then.Requests >= t.Least && !clearlyWorse(t.Now, then.count) {
 			return "", guard.Refuse(guard.NoCause, "%s fails %s %% of %s requests since %s, which is not clearly more than the %s %% of %s that %s had %s",
 				t.New, percent(t.Now.errorRatio()), thousands(t.Now.Requests), clock(t.Since), percent(then.errorRatio()),
@@ -158,35 +160,37 @@ func (c count) leastRatio() float64 {
 
 // worse reads the requests around the takeover and judges them.
 func (c *client) worse(ctx context.Context, env executors.Env, rec record, bad, good string, since time.Time) (string, error) {
-	from := since.Add(-env.Scale(justBefore))
+	from := since.Add(-env.Scale(lately))
 	detail, err := c.counts(ctx, from, env.Now, period(env, env.Now.Sub(from), fine))
 	if err != nil {
 		return "", err
 	}
-	t := rec.trial(detail, bad, good, since)
+	t := trial{New: bad, Old: good, Since: since, Least: rec.Least, While: rec.carried(good).count}
 	t.Lagging = env.Now.Sub(since) < env.Scale(metricLag+fine)
+	t.sum(rec, detail, since.Add(-env.Scale(justBefore)))
 	return t.judge()
 }
 
-// trial sums the requests by who served them and when. Copies made here count as what they were copied from.
-func (r record) trial(detail history, bad, good string, since time.Time) trial {
-	t := trial{New: bad, Old: good, Since: since, Least: r.Least, While: r.carried(good).count}
-	root := r.root(r.find(bad))
+// sum adds the requests up by who served them and when. Copies made here count as what they were copied from.
+func (t *trial) sum(rec record, detail history, justBefore time.Time) {
+	root := rec.root(rec.find(t.New))
 	for _, b := range detail.Buckets {
 		for name, n := range b.Revisions {
-			rev := r.find(name)
+			rev := rec.find(name)
 			switch {
-			case rev != nil && r.root(rev) == root:
-				if b.End.After(since) {
+			case rev != nil && rec.root(rev) == root:
+				if b.End.After(t.Since) {
 					t.Now.add(n)
 				}
-			case name != good:
-			case b.Start.Before(since): // the bucket of the takeover itself is the former one's still
-				t.Before.add(n)
-			default:
+			case name != t.Old:
+			case !b.Start.Before(t.Since):
 				t.Beside.add(n)
+			default: // the bucket of the takeover itself is the former one's still
+				t.Lately.add(n)
+				if b.End.After(justBefore) {
+					t.Before.add(n)
+				}
 			}
 		}
 	}
-	return t
 }
