@@ -115,9 +115,9 @@ func (r record) judge(rev, current *runpb.Revision) candidate {
 }
 
 // leftFor is the older revision that led after this one did last, "" if a newer one followed. Whoever went back from it had a reason; and
-// a revision that a tag alone reaches leads in quiet hours, between two times of the one that serves.
+// a revision that a tag alone reaches leads in quiet hours, between two times of the one that serves. In such hours themselves nobody follows.
 func (r record) leftFor(rev *runpb.Revision) string {
-	root := r.root(rev)
+	root, usual := r.root(rev), r.History.usual()
 	var next *runpb.Revision
 	for _, b := range r.History.Buckets {
 		leader := r.find(b.leader())
@@ -125,7 +125,7 @@ func (r record) leftFor(rev *runpb.Revision) string {
 		case leader == nil:
 		case r.root(leader) == root:
 			next = nil
-		case next == nil:
+		case next == nil && float64(b.total()) >= usual:
 			next = leader
 		}
 	}
@@ -153,7 +153,7 @@ func (r record) carried(revision string) carriage {
 	var c carriage
 	least := 0.0
 	if r.tagged(revision) {
-		least = r.History.mean() * quietShare
+		least = r.History.usual()
 	}
 	for _, b := range r.History.Buckets {
 		n := b.Revisions[revision]

@@ -61,13 +61,13 @@ func (b bucket) leader() string {
 	return ""
 }
 
-// mean is the requests of the service in a period that has any.
-func (h history) mean() float64 {
+// usual is how many requests a period has at least that is no quiet one.
+func (h history) usual() float64 {
 	n := int64(0)
 	for _, b := range h.Buckets {
 		n += b.total()
 	}
-	return float64(n) / float64(max(1, len(h.Buckets)))
+	return quietShare * float64(n) / float64(max(1, len(h.Buckets)))
 }
 
 // The history is read in ten-minute buckets, coarser where that would be more than a thousand, and refined to a minute where the
