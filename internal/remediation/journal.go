@@ -58,14 +58,9 @@ func digest(v any) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// plain makes a text one that every database gives back as it was: PostgreSQL takes neither a zero byte nor broken UTF-8.
-func plain(text string) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
-}
-
 // record appends an entry to the run's chain.
 func (r *Run) record(at time.Time, kind, text string) Entry {
-	e := Entry{Run: r.ID, Seq: r.Entries, At: at.UTC().Truncate(time.Microsecond), Kind: kind, Text: plain(text), Prev: r.Head}
+	e := Entry{Run: r.ID, Seq: r.Entries, At: at.UTC().Truncate(time.Microsecond), Kind: kind, Text: strings.ToValidUTF8(text, "\uFFFD"), Prev: r.Head}
 	e.Hash = e.Digest()
 	r.Entries, r.Head = r.Entries+1, e.Hash
 	return e

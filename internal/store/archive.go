@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/mixillo/remediator/internal/remediation"
 )
 
@@ -20,11 +22,22 @@ type Archive struct {
 	shut func() error
 }
 
-// OpenArchive opens a database that is there, "sqlite:PATH", for reading.
+// OpenArchive opens a database that is there, "sqlite:PATH" or "postgres://…", for reading.
 func OpenArchive(ctx context.Context, dsn string) (*Archive, error) {
+	a, err := openReader(ctx, dsn)
+	if err != nil {
+		return nil, err
+	}
+	if a.asOf, err = newestRecord(ctx, a.r); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
+}
+
+func openReader(ctx context.Context, dsn string) (*Archive, error) {
 	path, ok := strings.CutPrefix(dsn, "sqlite:")
-	if !ok || path == "" {
-		return nil, errors.New("unsupported database: want sqlite:PATH")
+	if !ok {
+		return openPostgresReader(ctx, dsn)
 	}
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("opening the database: %w", err)
@@ -33,11 +46,20 @@ func OpenArchive(ctx context.Context, dsn string) (*Archive, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}
-	a := &Archive{r: sqliteTx{db}, shut: db.Close}
-	if a.asOf, err = newestRecord(ctx, a.r); err != nil {
-		return nil, errors.Join(err, a.Close())
+	return &Archive{r: sqliteTx{db}, shut: db.Close}, nil
+}
+
+func openPostgresReader(ctx context.Context, dsn string) (*Archive, error) {
+	config, err := poolConfig(dsn)
+	if err != nil {
+		return nil, err
 	}
-	return a, nil
+	config.ConnConfig.RuntimeParams["default_transaction_read_only"] = "on"
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("opening the database: %w", err)
+	}
+	return &Archive{r: pgTx{conn: pool}, shut: func() error { pool.Close(); return nil }}, nil
 }
 
 // newestRecord is until when the records reach: a server that was killed had no time to link the runs that had just ended.

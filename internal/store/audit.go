@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -55,22 +56,25 @@ func head(ctx context.Context, t tx) (remediation.Link, error) {
 }
 
 func anchored(ctx context.Context, t tx, a remediation.Anchor) (string, error) {
-	where, query, args := "link %s", `SELECT seq FROM chain WHERE seq = $1 AND hash = $2`, []any{a.Seq, a.Hash}
+	query, args := `SELECT seq FROM chain WHERE seq = $1 AND hash = $2`, []any{a.Seq, a.Hash}
 	if a.Seq == 0 {
 		query, args = `SELECT seq FROM chain WHERE head = $1 LIMIT 1`, []any{a.Hash}
 	}
-	found, err := list(ctx, t, scanText, query, args...)
-	if err == nil && len(found) == 0 && a.Seq == 0 {
-		where = "run %s"
-		found, err = list(ctx, t, scanText, `SELECT run FROM journal WHERE hash = $1 LIMIT 1`, a.Hash)
+	var (
+		link int64
+		run  string
+	)
+	err := t.QueryRow(ctx, []any{&link}, query, args...)
+	if err == nil {
+		return fmt.Sprintf("link %d", link), nil
 	}
-	if err == nil && len(found) == 0 {
-		err = remediation.ErrNotFound
+	if errors.Is(err, errNoRow) && a.Seq == 0 {
+		err = t.QueryRow(ctx, []any{&run}, `SELECT run FROM journal WHERE hash = $1 LIMIT 1`, a.Hash)
 	}
 	if err != nil {
-		return "", fmt.Errorf("looking for the anchor %s: %w", a, err)
+		return "", fmt.Errorf("looking for the anchor %s: %w", a, absent(err))
 	}
-	return fmt.Sprintf(where, found[0]), nil
+	return "run " + run, nil
 }
 
 func audit(ctx context.Context, t tx, asOf time.Time, place string) (remediation.Audit, error) {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -12,8 +11,8 @@ import (
 // linkLimit is how many runs one sweep links: a storm's runs wait a little, and no transaction is long.
 const linkLimit = 500
 
-// errOvertaken: another replica has linked the same runs.
-var errOvertaken = errors.New("another replica was first")
+// chainKey is held by who links.
+const chainKey = "chain"
 
 const (
 	selectLinks = `SELECT seq, run, head, entries, at, prev, hash, pruned_at FROM chain`
@@ -40,7 +39,7 @@ func newestLink(ctx context.Context, t tx) (remediation.Link, error) {
 }
 
 // LinkDone links runs that have ended into the fleet's chain, in the order of their ids, and reports how many; at most a few hundred, so
-// that more may be left. Any replica may ask at any time: of two at once one links, and the other does nothing.
+// that more may be left. Any replica may ask at any time: of several at once one links, and the others find nothing left.
 func (s *Store) LinkDone(ctx context.Context, now time.Time) (int, error) {
 	waiting, err := list(ctx, s.db.reader(), scanJSON[remediation.Run], unlinkedSQL, 1)
 	if err != nil {
@@ -49,11 +48,13 @@ func (s *Store) LinkDone(ctx context.Context, now time.Time) (int, error) {
 	linked := 0
 	if len(waiting) > 0 {
 		err = s.write(ctx, writeChain, func(ctx context.Context, t *transaction) (err error) {
-			linked, err = link(ctx, t, now)
+			if err = t.serialise(ctx, chainKey); err == nil {
+				linked, err = link(ctx, t, now)
+			}
 			return err
 		})
 	}
-	if err != nil && !errors.Is(err, errOvertaken) {
+	if err != nil {
 		return 0, err
 	}
 	head, err := newestLink(ctx, s.db.reader())
@@ -84,11 +85,8 @@ func link(ctx context.Context, t tx, now time.Time) (int, error) {
 }
 
 func insertLink(ctx context.Context, t tx, l remediation.Link) error {
-	n, err := t.Exec(ctx, `INSERT INTO chain (seq, run, head, entries, at, prev, hash) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING`,
+	_, err := t.Exec(ctx, `INSERT INTO chain (seq, run, head, entries, at, prev, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
 		l.Seq, l.Run, l.Head, l.Entries, micros(l.At), l.Prev, l.Hash)
-	if err == nil && n == 0 {
-		return errOvertaken
-	}
 	if err == nil {
 		_, err = t.Exec(ctx, `UPDATE runs SET linked = 1 WHERE id = $1`, l.Run)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/mixillo/remediator/internal/remediation"
 )
@@ -47,7 +48,7 @@ func deliveries(n int) []*waiting {
 // acceptOn stores a batch on a disk that is full when it is committed.
 func acceptOn(batch []*waiting, atCommit func()) (commits int) {
 	db := &fullAtTheEnd{failingDB: failingDB{commit: errors.New("full"), weight: passing}, atCommit: atCommit}
-	s := newStore(Config{Log: slog.New(slog.DiscardHandler)})
+	s := newStore(Config{Log: slog.New(slog.DiscardHandler), Now: time.Now})
 	s.db = db
 	s.acceptTogether(batch)
 	return db.commits

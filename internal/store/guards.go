@@ -121,7 +121,7 @@ func (c *commit) latch(ctx context.Context, q remediation.SnapshotQuery) error {
 // ReleaseStorm lets runs act again after a storm: what targets wanted before does not count any more.
 func (s *Store) ReleaseStorm(ctx context.Context) error {
 	now := micros(s.Now())
-	_, err := s.change(ctx, writeControl, `INSERT INTO storms (id, seen_at, released) VALUES (1, 0, $1) ON CONFLICT (id) DO UPDATE SET released = excluded.released`, now)
+	_, err := s.change(ctx, `INSERT INTO storms (id, seen_at, released) VALUES (1, 0, $1) ON CONFLICT (id) DO UPDATE SET released = excluded.released`, now)
 	if err != nil {
 		return fmt.Errorf("ending the storm: %w", err)
 	}
@@ -199,7 +199,7 @@ func readMarks(ctx context.Context, t tx, target string) (map[string]string, err
 
 // Mark says that a revision of a target cannot be gone back past; a former reason is replaced.
 func (s *Store) Mark(ctx context.Context, m remediation.Mark) error {
-	_, err := s.change(ctx, writeControl, `INSERT INTO marks (target, revision, reason, actor, at) VALUES ($1, $2, $3, $4, $5)
+	_, err := s.change(ctx, `INSERT INTO marks (target, revision, reason, actor, at) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (target, revision) DO UPDATE SET reason = excluded.reason, actor = excluded.actor, at = excluded.at`,
 		m.Target, m.Revision, m.Reason, m.Actor, micros(m.At))
 	if err != nil {
@@ -210,7 +210,7 @@ func (s *Store) Mark(ctx context.Context, m remediation.Mark) error {
 
 // Unmark takes a mark back and reports whether there was one.
 func (s *Store) Unmark(ctx context.Context, target, revision string) (bool, error) {
-	n, err := s.change(ctx, writeControl, `DELETE FROM marks WHERE target = $1 AND revision = $2`, target, revision)
+	n, err := s.change(ctx, `DELETE FROM marks WHERE target = $1 AND revision = $2`, target, revision)
 	if err != nil {
 		return false, fmt.Errorf("unmarking revision %s of %s: %w", revision, target, err)
 	}

@@ -46,7 +46,7 @@ func (s *Store) SetRulesHash(ctx context.Context, hash string) error {
 	s.mu.Lock()
 	s.rulesHash = hash
 	s.mu.Unlock()
-	if _, err := s.change(ctx, writeControl, upsertReplica, s.presence()...); err != nil {
+	if _, err := s.change(ctx, upsertReplica, s.presence()...); err != nil {
 		return fmt.Errorf("telling the rules %s to other replicas: %w", hash, err)
 	}
 	return nil
@@ -123,7 +123,7 @@ func (s *Store) DeclareRules(ctx context.Context, hash, actor string) error {
 	if hash == "" {
 		query, args = `DELETE FROM current_rules`, nil
 	}
-	if _, err := s.change(ctx, writeControl, query, args...); err != nil {
+	if _, err := s.change(ctx, query, args...); err != nil {
 		return fmt.Errorf("declaring the rules %s: %w", hash, err)
 	}
 	return nil

@@ -24,6 +24,9 @@ const (
 	eventsMark = "events"
 )
 
+// retentionKey is held by who drops old rows.
+const retentionKey = "retention"
+
 // Retain drops a batch of what is older than it has to be kept, and reports whether there is more. Every replica may ask at any time.
 // What it drops of the runs stays in the fleet's chain, marked as pruned.
 func (s *Store) Retain(ctx context.Context, r remediation.Retention, now time.Time) (bool, error) {
@@ -47,13 +50,23 @@ func (s *Store) Retain(ctx context.Context, r remediation.Retention, now time.Ti
 	return more, nil
 }
 
+// retire runs fn in a transaction of its own; of several replicas one at a time.
+func (s *Store) retire(ctx context.Context, fn func(ctx context.Context, t *transaction) error) error {
+	return s.write(ctx, writeRetention, func(ctx context.Context, t *transaction) error {
+		if err := t.serialise(ctx, retentionKey); err != nil {
+			return err
+		}
+		return fn(ctx, t)
+	})
+}
+
 // dropBodies empties the oldest events that are not empty yet.
 func (s *Store) dropBodies(ctx context.Context, before time.Time) (bool, error) {
 	old, err := s.oldEvents(ctx, bodiesMark, before)
 	if err != nil || old.upto == old.from {
 		return false, err
 	}
-	err = s.write(ctx, writeRetention, func(ctx context.Context, t *transaction) error {
+	err = s.retire(ctx, func(ctx context.Context, t *transaction) error {
 		_, err := t.Exec(ctx, `UPDATE events SET body = NULL, delivery = '' WHERE id > $1 AND id <= $2 AND state <> 'pending'`, old.from, old.upto)
 		if err != nil {
 			return fmt.Errorf("dropping bodies: %w", err)
@@ -120,13 +133,17 @@ func (s *Store) dropActs(ctx context.Context, before time.Time) (bool, error) {
 	if err != nil || len(old) == 0 {
 		return false, err
 	}
-	_, err = s.change(ctx, writeRetention, `DELETE FROM acts WHERE at <= $1`, old[len(old)-1])
+	err = s.retire(ctx, func(ctx context.Context, t *transaction) error {
+		_, err := t.Exec(ctx, `DELETE FROM acts WHERE at <= $1`, old[len(old)-1])
+		return err
+	})
 	return len(old) == dropActs, err
 }
 
-// oldRunsSQL finds linked runs that nothing needs: no debt is open by them, no message waits, no run of their episode goes on.
+// oldRunsSQL finds linked runs that nothing needs: no human's word is waited for, no debt is open by them, no message waits, no run of
+// their episode goes on.
 const oldRunsSQL = `SELECT c.run FROM chain AS c JOIN runs AS r ON r.id = c.run WHERE c.pruned_at = 0 AND c.at < $1
-	AND r.state NOT IN ('queued', 'running', 'waiting')
+	AND r.state NOT IN ('queued', 'running', 'waiting') AND r.parked = ''
 	AND NOT EXISTS (SELECT 1 FROM debts AS d WHERE d.target = r.target AND d.run = r.id AND d.settled_at = 0)
 	AND NOT EXISTS (SELECT 1 FROM outbox AS o WHERE o.run = c.run AND o.state = 'queued')
 	AND NOT EXISTS (SELECT 1 FROM runs AS n WHERE n.episode = r.episode AND n.target = r.target AND n.state <> 'done')
@@ -139,7 +156,7 @@ func (s *Store) dropRuns(ctx context.Context, before, now time.Time) (bool, erro
 		return false, err
 	}
 	more := false
-	err = s.write(ctx, writeRetention, func(ctx context.Context, t *transaction) error {
+	err = s.retire(ctx, func(ctx context.Context, t *transaction) error {
 		old, err := oldRuns(ctx, t, before, dropRuns)
 		more = len(old) == dropRuns
 		if err != nil {
@@ -168,7 +185,7 @@ func dropRun(ctx context.Context, t tx, run string, now time.Time) error {
 		return err
 	}
 	return execAll(ctx, t, run, `DELETE FROM journal WHERE run = $1`, `DELETE FROM steps WHERE run = $1`, `DELETE FROM outbox WHERE run = $1`,
-		`DELETE FROM runs WHERE id = $1`)
+		`DELETE FROM approvals WHERE run = $1`, `DELETE FROM runs WHERE id = $1`)
 }
 
 func execAll(ctx context.Context, t tx, id string, queries ...string) error {
@@ -194,7 +211,7 @@ func (s *Store) dropEvents(ctx context.Context, before time.Time) (bool, error) 
 	if old.upto == old.from && old.from == "" {
 		return false, nil
 	}
-	err = s.write(ctx, writeRetention, func(ctx context.Context, t *transaction) error {
+	err = s.retire(ctx, func(ctx context.Context, t *transaction) error {
 		useless, err := list(ctx, t, scanText, uselessEventsSQL, old.from, old.upto)
 		if err != nil {
 			return fmt.Errorf("finding events nobody needs: %w", err)

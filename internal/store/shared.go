@@ -100,7 +100,7 @@ func (s *Store) Pause(ctx context.Context, p guard.Pause) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.change(ctx, writeControl, `INSERT INTO pauses (scope, name, data) VALUES ($1, $2, $3)
+	_, err = s.change(ctx, `INSERT INTO pauses (scope, name, data) VALUES ($1, $2, $3)
 		ON CONFLICT (scope, name) DO UPDATE SET data = excluded.data`, string(p.Scope), p.Name, data)
 	if err != nil {
 		return fmt.Errorf("storing the pause of %s %s: %w", p.Scope, p.Name, err)
@@ -110,7 +110,7 @@ func (s *Store) Pause(ctx context.Context, p guard.Pause) error {
 
 // Resume drops the pause of a scope and name and reports how many there were.
 func (s *Store) Resume(ctx context.Context, scope guard.Scope, name string) (int, error) {
-	n, err := s.change(ctx, writeControl, `DELETE FROM pauses WHERE scope = $1 AND name = $2`, string(scope), name)
+	n, err := s.change(ctx, `DELETE FROM pauses WHERE scope = $1 AND name = $2`, string(scope), name)
 	if err != nil {
 		return 0, fmt.Errorf("dropping the pause of %s %s: %w", scope, name, err)
 	}
@@ -120,28 +120,26 @@ func (s *Store) Resume(ctx context.Context, scope guard.Scope, name string) (int
 // Release closes the breakers of a rule on a target, either of which may be "" for any, opens the latches of the target where one is
 // named, and reports how many of both there were.
 func (s *Store) Release(ctx context.Context, rule, target string) (int, error) {
-	n, err := s.change(ctx, writeControl, `DELETE FROM breakers WHERE ($1 = '' OR rule = $1) AND ($2 = '' OR target = $2)`, rule, target)
+	n, err := s.change(ctx, `DELETE FROM breakers WHERE ($1 = '' OR rule = $1) AND ($2 = '' OR target = $2)`, rule, target)
 	if err != nil {
 		return 0, fmt.Errorf("closing the breakers of rule %q on %q: %w", rule, target, err)
 	}
 	if target == "" {
 		return n, nil
 	}
-	latches, err := s.change(ctx, writeControl, `DELETE FROM latches WHERE target = $1`, target)
+	latches, err := s.change(ctx, `DELETE FROM latches WHERE target = $1`, target)
 	if err != nil {
 		return n, fmt.Errorf("opening the latches of %s: %w", target, err)
 	}
 	return n + latches, nil
 }
 
-// change makes a change that every intent after it sees, and no intent beside it misses, where it is one of control.
-func (s *Store) change(ctx context.Context, kind writeKind, query string, args ...any) (int, error) {
+// change makes a change that every intent after it sees, and no intent beside it misses.
+func (s *Store) change(ctx context.Context, query string, args ...any) (int, error) {
 	var n int64
-	err := s.write(ctx, kind, func(ctx context.Context, t *transaction) (err error) {
-		if kind == writeControl {
-			if err = t.serialise(ctx, fleetKey); err != nil {
-				return err
-			}
+	err := s.write(ctx, writeControl, func(ctx context.Context, t *transaction) (err error) {
+		if err = t.serialise(ctx, fleetKey); err != nil {
+			return err
 		}
 		n, err = t.Exec(ctx, query, args...)
 		return err

@@ -122,4 +122,3 @@ func (w *world) forger(random *rand.Rand) *forger {
 	must(w.t, rows.Err())
 	return f
 }
-

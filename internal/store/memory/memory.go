@@ -48,6 +48,7 @@ type rows struct {
 	pauses   map[stop]guard.Pause
 	debts    map[owed]remediation.Debt
 	texts    map[string][]byte // rules by hash
+	chain    []remediation.Link
 
 	wants     map[string]guard.Want // by target
 	storm     storm
