@@ -15,6 +15,7 @@ type run struct {
 	remediation.Run
 	ended  time.Time // when its episode resolved; zero while it fires
 	due    time.Time // when it needs a visit if nothing else happens; zero: never
+	linked bool      // it is in the fleet's chain
 	parked bool      // it was refused while it waited for a human's word, and is judged again after that
 }
 
@@ -81,7 +82,7 @@ func (v *View) Claim(ctx context.Context, c remediation.Claim) (remediation.Clai
 func (r *rows) claimed(one run) remediation.Claimed {
 	return remediation.Claimed{
 		Run: one.Run, Steps: r.steps[one.ID], Episode: one.related(), Incident: r.toldIncident(one.Run), Approval: r.approval(one.Run),
-		Marks: r.marksOf(one.Target),
+		Marks: r.marksOf(one.Target), Fleet: r.newest().Anchor(),
 	}
 }
 
