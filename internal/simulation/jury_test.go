@@ -322,6 +322,10 @@ func (s *sim) flawed(target, what string) {
 func (s *sim) committed(l *life, c remediation.Commit, err error) {
 	if err == nil {
 		s.say("%s commits %s: %s %s %s", l.owner, c.Run.ID, c.Run.State, c.Run.Phase, c.Run.Outcome)
+		if !s.watched && c.Run.State == remediation.Done && c.Run.Reason.Parks() {
+			s.watched = true
+			s.plan(s.clock()+time.Second, s.lookAfter)
+		}
 		if _, known := s.asked[c.Run.ID+" "+c.Run.Asked]; c.Run.Phase == remediation.PhaseAsk && !known {
 			s.consider(c.Run)
 		}

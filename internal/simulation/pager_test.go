@@ -156,6 +156,8 @@ func (p *pagerPort) call(ctx context.Context, what string, do func() error) erro
 	world := &port{p.life}
 	var err error
 	switch {
+	case ctx.Err() != nil: // a client sends nothing for a caller who has given up
+		err = ctx.Err()
 	case p.s.pager.down || p.s.strikes(pagerFails):
 		err = world.silence(ctx)
 	case p.s.strikes(pagerLimits):
@@ -293,6 +295,9 @@ func (*slackPort) Close() error { return nil }
 // Post posts.
 func (p *slackPort) Post(ctx context.Context, post connect.Post) (string, error) {
 	p.enter("post")
+	if ctx.Err() != nil {
+		return "", ctx.Err()
+	}
 	if p.s.strikes(slackFails) {
 		return "", (&port{p.life}).silence(ctx)
 	}

@@ -17,6 +17,21 @@ func (s *sim) anyParked() bool {
 	return err == nil && len(parked) > 0
 }
 
+// rejudgeEvery is how often a replica looks whether runs wait no more. It really does so every second.
+const rejudgeEvery = 5 * time.Second
+
+// lookAfter lets a replica look after the parked runs for as long as there are any.
+func (s *sim) lookAfter() {
+	if s.watched = s.anyParked(); !s.watched {
+		return
+	}
+	if r := s.someReplica(); r != nil {
+		l := r.life
+		_, _ = l.visit("rejudge", l.engine.Rejudge)
+	}
+	s.plan(s.clock()+rejudgeEvery, s.lookAfter)
+}
+
 // pressFile is somebody who makes the file that stops everything, and removes it after a while.
 func (s *sim) pressFile(lasts time.Duration) {
 	s.happens(stopFilePressed)

@@ -54,8 +54,9 @@ func (p *port) ask(ctx context.Context, kind, target string) (executors.Answer, 
 		f.Value = 1
 	}
 	answer := executors.Answer{Fact: f, Summary: fmt.Sprintf("%s is %s, ok %t", target, at.state, f.OK)}
-	var err error
+	err := ctx.Err()
 	switch {
+	case err != nil:
 	case p.s.strikes(probeSilent):
 		err = p.silence(ctx)
 	case p.s.strikes(probeFails):
@@ -95,12 +96,14 @@ func (a *act) wish(p *place) string {
 	}
 }
 
-func (p *port) plan(_ context.Context, a *act, env executors.Env) (executors.Change, error) {
+func (p *port) plan(ctx context.Context, a *act, env executors.Env) (executors.Change, error) {
 	p.enter("plan " + a.kind)
 	defer p.leave("plan "+a.kind, false)
 	at := p.place(env.Target.Name)
 	to := a.wish(at)
 	switch {
+	case ctx.Err() != nil:
+		return executors.Change{}, ctx.Err()
 	case p.s.strikes(planFails):
 		p.s.flawed(at.name, "plan")
 		return executors.Change{}, errors.New("the target cannot be read")
@@ -134,6 +137,9 @@ func change(kind string, p *place, to string, now time.Time) executors.Change {
 
 func (p *port) apply(ctx context.Context, env executors.Env, c executors.Change, operation string) (executors.Receipt, error) {
 	p.check()
+	if ctx.Err() != nil {
+		return executors.Receipt{}, ctx.Err()
+	}
 	at := p.place(env.Target.Name)
 	made := &call{
 		operation: operation, run: runOf(operation), target: at.name, kind: c.Kind, replica: p.r.name, etag: c.Etag, from: c.Before["state"],
@@ -187,6 +193,8 @@ func (p *port) observe(ctx context.Context, env executors.Env, c executors.Chang
 	defer p.leave("observe", false)
 	at := p.place(env.Target.Name)
 	switch {
+	case ctx.Err() != nil:
+		return executors.Observation{}, ctx.Err()
 	case p.s.strikes(handWhileWatched):
 		p.s.byHand(at, p.s.somebodysState())
 	case p.s.strikes(readFails):
@@ -203,11 +211,13 @@ func (p *port) observe(ctx context.Context, env executors.Env, c executors.Chang
 	return o, nil
 }
 
-func (p *port) undo(_ context.Context, env executors.Env, c executors.Change) (executors.Change, error) {
+func (p *port) undo(ctx context.Context, env executors.Env, c executors.Change) (executors.Change, error) {
 	p.enter("undo")
 	defer p.leave("undo", false)
 	at := p.place(env.Target.Name)
 	switch {
+	case ctx.Err() != nil:
+		return executors.Change{}, ctx.Err()
 	case p.s.strikes(planFails):
 		return executors.Change{}, errors.New("the target cannot be read")
 	case at.busy(p.s.clock()) != nil:

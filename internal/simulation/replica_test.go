@@ -236,9 +236,6 @@ func (l *life) sweep() {
 	if err != nil {
 		return
 	}
-	if l.s.anyParked() {
-		_, _ = l.visit("rejudge", l.engine.Rejudge)
-	}
 	for _, hint := range shuffled(l.s.luck, due.Runs) {
 		l.advance(hint)
 	}

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -41,6 +42,7 @@ func TestSimulation(t *testing.T) {
 		}
 		return
 	}
+	debug.SetGCPercent(400) // a world is small and soon gone
 	n := *seedsFlag
 	if testing.Short() {
 		n = min(n, 300)

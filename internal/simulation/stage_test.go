@@ -50,6 +50,7 @@ type ledger struct {
 	received  []receipt
 	pauses    []*pressed
 	file      *pressed // the stop button that is a file, while it is there
+	watched   bool     // whether somebody looks after the parked runs
 	asked     map[string]*question
 	holds     []*held
 	releases  []time.Duration
@@ -163,9 +164,6 @@ func (s *sim) next() (at time.Duration, do func()) {
 	}
 	wake, waits := s.store.Wake()
 	due := s.clock() + wake.Sub(s.now())
-	if s.anyParked() {
-		due, waits = min(due, s.clock()), true
-	}
 	if !waits {
 		return at, do
 	}

@@ -53,7 +53,7 @@ type commit struct {
 }
 
 func (c *commit) apply() error {
-	for _, part := range []func() error{c.run, c.intent, c.entries} {
+	for _, part := range []func() error{c.run, c.intent, c.entries} { // what can fail comes first
 		if err := part(); err != nil {
 			return err
 		}
@@ -91,7 +91,7 @@ func (c *commit) run() error {
 	if !ok || !c.view.holds(old, c.Run.Epoch) {
 		return remediation.ErrFenced
 	}
-	next := run{Run: c.Run, ended: old.ended, due: c.due()}
+	next := run{Run: c.Run, ended: old.ended, due: c.due(), linked: old.linked}
 	next.Version, next.LeaseOwner, next.LeaseUntil, next.parked = old.Version+1, c.view.owner, c.Lease, parks(c.Run)
 	if c.Lease.IsZero() || next.State == remediation.Done {
 		next.LeaseOwner, next.LeaseUntil = "", time.Time{}
@@ -109,7 +109,7 @@ func (c *commit) intent() error {
 	if _, held := c.t.locks[in.Query.Target]; !held {
 		put(c.t, c.t.locks, in.Query.Target, in.Query.Run)
 	}
-	snapshot, row := c.t.snapshot(in.Query)
+	snapshot, row := c.t.snapshot(in.Query, c.view.owner)
 	if refusal := judge(in, snapshot); refusal != nil {
 		return refusal
 	}
@@ -193,16 +193,24 @@ func (c *commit) steps() {
 	}
 }
 
-// debts opens debts, and settles those that the run or an earlier one opened: a reminder of an old act must not settle a newer one's.
+// debts opens debts, settles those that the run or an earlier one opened (a reminder of an old act must not settle a newer one's), and
+// notes what has no effect because of one.
 func (c *commit) debts() {
 	for _, d := range c.Debts {
 		at := owed{d.Target, d.Kind}
 		open, known := c.t.debts[at]
+		known = known && open.SettledAt.IsZero()
 		switch {
-		case d.SettledAt.IsZero():
+		case !d.SettledAt.IsZero():
+			if known && open.Run <= d.Run {
+				open.SettledAt = d.SettledAt
+				put(c.t, c.t.debts, at, open)
+			}
+		case !d.Since.IsZero():
+			d.Idle = ""
 			put(c.t, c.t.debts, at, d)
-		case known && open.SettledAt.IsZero() && open.Run <= d.Run:
-			open.SettledAt = d.SettledAt
+		case known && open.Run == d.Run:
+			open.Idle = d.Idle
 			put(c.t, c.t.debts, at, open)
 		}
 	}

@@ -124,10 +124,17 @@ func (in *admission) propose(p remediation.Proposal, again bool) {
 	in.rulings(rulings)
 }
 
-// bear inserts a run that this owner holds from the start, so that its first visit needs no claim.
+// bear inserts a run that this owner holds from the start, so that its first visit needs no claim; or one that is due at once, for
+// whoever works.
 func (in *admission) bear(r remediation.Run) {
-	r.Epoch, r.LeaseOwner, r.LeaseUntil = 1, in.owner, in.now.Add(in.lease)
-	put(in.t, in.t.runs, r.ID, run{Run: r, due: r.LeaseUntil})
+	due := in.now
+	if in.owner == "" {
+		r.State = remediation.Queued
+	} else {
+		due = in.now.Add(in.lease)
+		r.Epoch, r.LeaseOwner, r.LeaseUntil = 1, in.owner, due
+	}
+	put(in.t, in.t.runs, r.ID, run{Run: r, due: due})
 	in.accepted.Runs = append(in.accepted.Runs, remediation.Hint{Run: r.ID, Version: r.Version, Epoch: r.Epoch})
 }
 

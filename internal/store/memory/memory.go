@@ -56,6 +56,10 @@ type rows struct {
 	holds     map[incident]remediation.Hold
 	marks     map[revision]remediation.Mark
 	approvals map[string]remediation.Approval // by run
+
+	chain    []remediation.Link
+	replicas map[string]replica // by owner
+	declared string             // hash of the rules that count where replicas differ
 }
 
 // storm is when a run was last refused for one, and when a human last ended one.
@@ -90,6 +94,7 @@ func New(c Config) *Store {
 		pauses: map[stop]guard.Pause{}, debts: map[owed]remediation.Debt{}, texts: map[string][]byte{},
 		wants: map[string]guard.Want{}, latches: map[owed]guard.Latch{}, holds: map[incident]remediation.Hold{},
 		marks: map[revision]remediation.Mark{}, approvals: map[string]remediation.Approval{},
+		replicas: map[string]replica{},
 	}}
 	if s.now == nil {
 		s.now = time.Now
@@ -114,7 +119,8 @@ var (
 	_ remediation.Ledger = (*View)(nil)
 )
 
-// As gives the store to an owner of leases, such as one of several replicas.
+// As gives the store to an owner of leases, such as one of several replicas. What is accepted by nobody is nobody's: "" is a process that
+// takes in and does not work.
 func (s *Store) As(owner string) *View { return &View{Store: s, owner: owner} }
 
 // TakeOver is As for the next life of an owner that surely is dead: what it held is due at once.

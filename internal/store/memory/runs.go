@@ -15,6 +15,7 @@ type run struct {
 	remediation.Run
 	ended  time.Time // when its episode resolved; zero while it fires
 	due    time.Time // when it needs a visit if nothing else happens; zero: never
+	linked bool      // it is in the fleet's chain
 	parked bool      // it was refused while it waited for a human's word, and is judged again after that
 	linked bool      // it is in the fleet's chain
 }

@@ -22,19 +22,20 @@ func (v *View) Snapshot(ctx context.Context, q remediation.SnapshotQuery) (guard
 		if _, err := find(r.runs, "run", q.Run); q.MustFire && err != nil {
 			return fmt.Errorf("reading whether the alert still fires: %w", err)
 		}
-		s, _ = r.snapshot(q)
+		s, _ = r.snapshot(q, v.owner)
 		return nil
 	})
 	return s, err
 }
 
 // snapshot also gives the breaker's row that the snapshot's reason was judged by.
-func (r *rows) snapshot(q remediation.SnapshotQuery) (guard.Snapshot, breaker.Row) {
+func (r *rows) snapshot(q remediation.SnapshotQuery, owner string) (guard.Snapshot, breaker.Row) {
 	row := r.breakers[bond{q.Rule, q.Target}]
 	s := guard.Snapshot{
 		Now: q.Now, Run: q.Run, Rule: q.Rule, Target: q.Target, FirstAct: q.First, Auto: q.Auto, Act: q.Act,
 		Breaker: row.Judge(q.Breaker, q.Run, q.Now), LockedBy: r.locks[q.Target], Acts: r.actsSince(q.Now.Add(-actsKept)),
 		Pauses: append(r.allPauses(), q.Pauses...), HeldBy: r.heldBy(q.Run), Released: r.storm.released,
+		Rules: r.agreement(q, owner),
 		Wants: sorted(r.wants, func(a, b guard.Want) int { return cmp.Compare(a.Target, b.Target) }),
 	}
 	if q.MustFire {
