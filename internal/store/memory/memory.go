@@ -48,7 +48,6 @@ type rows struct {
 	pauses   map[stop]guard.Pause
 	debts    map[owed]remediation.Debt
 	texts    map[string][]byte // rules by hash
-	chain    []remediation.Link
 
 	wants     map[string]guard.Want // by target
 	storm     storm

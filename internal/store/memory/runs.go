@@ -17,7 +17,6 @@ type run struct {
 	due    time.Time // when it needs a visit if nothing else happens; zero: never
 	linked bool      // it is in the fleet's chain
 	parked bool      // it was refused while it waited for a human's word, and is judged again after that
-	linked bool      // it is in the fleet's chain
 }
 
 // relatedMost is how many runs Admit is shown at most.
