@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // the zones that freezes name: the binary runs where there is no file of them, such as in a distroless image
 
 	"github.com/spf13/cobra"
 

@@ -295,7 +295,7 @@ func (b *builder) bindTo(dr *draft, t executors.Target) Bound {
 	bound := Bound{Rule: dr.Rule, Target: t}
 	for _, g := range dr.gathered {
 		probe := g.kind.New()
-		b.parameters(g.call, probe, t)
+		b.looksBack(dr, g, b.parameters(g.call, probe, t))
 		bound.Probes = append(bound.Probes, BoundProbe{Name: g.name, Kind: g.kind.Name, Probe: probe, Timeout: g.timeout})
 	}
 	for _, r := range dr.rungs {
@@ -307,10 +307,10 @@ func (b *builder) bindTo(dr *draft, t executors.Target) Bound {
 }
 
 // parameters decodes a kind's parameters for a target; for the zero Target, or one that lacks the kind's section, only to find
-// mistakes. They are validated as written, and shortened by the world's speed afterwards.
-func (b *builder) parameters(c call, parameters any, t executors.Target) {
+// mistakes. They are validated as written, which is what it gives back, and shortened by the world's speed afterwards.
+func (b *builder) parameters(c call, parameters any, t executors.Target) any {
 	if reflect.TypeOf(parameters).Kind() != reflect.Pointer {
-		return
+		return parameters
 	}
 	fill := filler(t)
 	written := reflect.New(reflect.TypeOf(parameters).Elem())
@@ -318,7 +318,7 @@ func (b *builder) parameters(c call, parameters any, t executors.Target) {
 	before := b.count
 	newDecoder(b.report, 1).filling(fill).into(c.params, written.Interface())
 	if t.Name == "" || !c.fits(t) || b.count != before {
-		return
+		return written.Interface()
 	}
 	b.decoder().filling(fill).into(c.params, parameters)
 	where := c.params
@@ -326,4 +326,5 @@ func (b *builder) parameters(c call, parameters any, t executors.Target) {
 		where = c.key
 	}
 	b.validate(written.Interface(), t, where, fmt.Sprintf("%s on target %s: ", c.key.Value, t.Name))
+	return written.Interface()
 }

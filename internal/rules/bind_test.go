@@ -125,7 +125,7 @@ func TestOverlayMistakes(t *testing.T) {
   |
 2 | foo: 1
   | ^~~
-  = allowed: version, sources, connections, targets, defaults, rules
+  = allowed: version, sources, connections, targets, protected, freezes, retention, defaults, rules
 overlay:1:1: unknown-key: an overlay cannot change rules
   |
 1 | rules: []
@@ -152,7 +152,7 @@ overlay:3:27: secret-in-file: a secret is never written into the rules file
 // ruleError loads a file with one rule of these lines and gives the report.
 func ruleError(t *testing.T, lines string) Diagnostics {
 	t.Helper()
-	text := "version: 1\nconnections: {google_cloud: {project: p, region: r}}\ntargets: {backend: {cloud_run: {service: s}, health: \"https://a.example/\"}, cache: {}}\nrules:\n- name: a\n  match: [a=b]\n" + lines
+	text := "version: 1\nconnections: {google_cloud: {project: p, region: r}, slack: {token_file: t}}\ntargets: {backend: {cloud_run: {service: s}, health: \"https://a.example/\"}, cache: {}}\nrules:\n- name: a\n  match: [a=b]\n" + lines
 	_, err := Load("r", []byte(text), Options{})
 	var ds Diagnostics
 	if err != nil && !errors.As(err, &ds) {
@@ -185,7 +185,7 @@ func TestRuleMistakes(t *testing.T) {
 		{"a breaker that probes before", gather + "  guard: {probe_after: -1s}", "bad-value"},
 		{"no verify in observe", gather + "  do: [{cloud_run.scale: {}}]", ""},
 		{"no verify without do", gather + "  mode: auto", ""},
-		{"no verify in approve", gather + "  mode: approve\n  do: [{cloud_run.scale: {}}]", "missing-verify"},
+		{"no verify in approve", gather + "  mode: approve\n  tell: {slack: {}}\n  do: [{cloud_run.scale: {}}]", "missing-verify"},
 		{"negative duration", gather + "  escalate: {after: -1s}", "bad-value"},
 		{"days", gather + "  escalate: {after: 1d12h}", ""},
 		{"no days", gather + "  escalate: {after: 1h2d}", "wrong-type"},

@@ -6,30 +6,16 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
-
-	"github.com/mixillo/remediator/internal/breaker"
-	"github.com/mixillo/remediator/internal/guard"
 )
 
-// What rules get that say nothing else, and whose file says nothing under defaults.
+// What rules get that say nothing else, and whose file says nothing under defaults; what the guards get stands with them.
 const (
-	perHour, perDay           = 2, 4
-	fleetPerHour, fleetPerDay = 6, 20
-	breakerFailures           = 3
-	cooldown                  = 30 * time.Minute
-	maxAge                    = 10 * time.Minute
-	settle                    = 5 * time.Minute
-	inverseWithin             = 6 * time.Hour
-	stormTargets              = 3
-	stormWithin               = 10 * time.Minute
-	approvalWithin            = 15 * time.Minute
-	probeAfter                = time.Hour
-	escalateAfter             = 30 * time.Minute
-	verifyEvery               = 10 * time.Second
-	calmHold                  = 30 * time.Minute
-	calmWithin                = 24 * time.Hour
-	calmEvery                 = time.Minute
-	remindEvery               = 24 * time.Hour
+	escalateAfter = 30 * time.Minute
+	verifyEvery   = 10 * time.Second
+	calmHold      = 30 * time.Minute
+	calmWithin    = 24 * time.Hour
+	calmEvery     = time.Minute
+	remindEvery   = 24 * time.Hour
 )
 
 // draft is a rule under construction.
@@ -40,6 +26,7 @@ type draft struct {
 	decoder  *decoder
 	gathered []gathered
 	rungs    []rung
+	farthest lookBack // of what is gathered
 }
 
 // rule builds one rule. Whatever is wrong is reported; the rule is then incomplete and never used.
@@ -52,7 +39,7 @@ func (b *builder) rule(n *yaml.Node) *Rule {
 	b.name(dr)
 	dr.Description = dr.text.Description
 	dr.Mode = firstText(dr.text.Mode, b.defaults.Mode, Observe)
-	dr.matchers = b.parseMatchers(n, dr.text.Match)
+	dr.matchers = b.parseMatchers(dr)
 	b.limits(dr)
 	b.tell(dr)
 	dr.Escalate = Escalate{After: b.pick(escalateAfter, dr.text.Escalate.After, b.defaults.Escalate.After)}
@@ -62,7 +49,9 @@ func (b *builder) rule(n *yaml.Node) *Rule {
 		dr.Rungs = append(dr.Rungs, Rung{Kind: r.kind.Name})
 	}
 	b.choose(dr)
+	b.permit(dr)
 	b.bind(dr)
+	b.settles(dr)
 	if dr.decoder.wrote(&dr.text.If) && dr.decoder.okText(&dr.text.If) {
 		dr.expr = b.compile(dr.decoder.node(&dr.text.If, n), dr.text.If, dr.gathered)
 	}
@@ -119,43 +108,4 @@ func firstWritten[T any](builtin T, written ...*T) T {
 		}
 	}
 	return builtin
-}
-
-func (b *builder) limits(dr *draft) {
-	g, common := dr.text.Guard, b.defaults.Guard
-	b.checkGuard(dr.decoder, g)
-	hour, day := scale(time.Hour, b.speed), scale(24*time.Hour, b.speed)
-	windows := func(hourly, daily int) []guard.Window {
-		return []guard.Window{{Most: hourly, Per: hour}, {Most: daily, Per: day}}
-	}
-	dr.Limits = guard.Limits{
-		Rule:     windows(firstWritten(perHour, g.PerHour, common.PerHour), firstWritten(perDay, g.PerDay, common.PerDay)),
-		Target:   windows(firstWritten(perHour, g.TargetPerHour, common.TargetPerHour), firstWritten(perDay, g.TargetPerDay, common.TargetPerDay)),
-		Fleet:    windows(firstWritten(fleetPerHour, g.FleetPerHour, common.FleetPerHour), firstWritten(fleetPerDay, g.FleetPerDay, common.FleetPerDay)),
-		Cooldown: b.pick(cooldown, g.Cooldown, common.Cooldown),
-		Settle:   b.pick(settle),
-		Inverse:  b.pick(inverseWithin),
-		Storm:    guard.StormLimit{Targets: stormTargets, Within: b.pick(stormWithin)},
-	}
-	dr.Approval = b.pick(approvalWithin)
-	dr.Breaker = breaker.Policy{
-		Failures:   firstWritten(breakerFailures, g.Failures, common.Failures),
-		ProbeAfter: b.pick(probeAfter, g.ProbeAfter, common.ProbeAfter),
-	}
-	dr.MaxAge = b.pick(maxAge, g.MaxAge, common.MaxAge)
-}
-
-// checkGuard reports numbers that would allow nothing.
-func (b *builder) checkGuard(d *decoder, g guardText) {
-	for name, number := range map[string]*int{
-		"per_hour": g.PerHour, "per_day": g.PerDay, "target_per_hour": g.TargetPerHour, "target_per_day": g.TargetPerDay,
-		"fleet_per_hour": g.FleetPerHour, "fleet_per_day": g.FleetPerDay, "failures": g.Failures,
-	} {
-		if number != nil {
-			d.atLeast(d.node(number, nil), name, number, 1)
-		}
-	}
-	if g.MaxAge != nil && *g.MaxAge <= 0 {
-		b.at(d.node(g.MaxAge, nil), mistake{id: "bad-value", message: "max_age must be longer than 0s: every event would be stale"})
-	}
 }

@@ -63,11 +63,14 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value) {
 	if v.CanAddr() {
 		d.nodes[v.Addr().Interface()] = n
 	}
-	if v.Type() == reflect.TypeFor[*yaml.Node]() {
+	switch {
+	case v.Type() == reflect.TypeFor[*yaml.Node]():
 		v.Set(reflect.ValueOf(n))
 		return
-	}
-	if d.ownDecoding(n, v) {
+	case v.Type() == reflect.TypeFor[time.Time]():
+		d.moment(n, v)
+		return
+	case d.ownDecoding(n, v):
 		return
 	}
 	switch v.Kind() {
@@ -99,7 +102,7 @@ func (d *decoder) ownDecoding(n *yaml.Node, v reflect.Value) bool {
 	case yaml.Unmarshaler:
 		err = t.UnmarshalYAML(n)
 	case encoding.TextUnmarshaler:
-		if n.Kind != yaml.ScalarNode || v.Type() == reflect.TypeFor[time.Time]() {
+		if n.Kind != yaml.ScalarNode {
 			return false
 		}
 		err = t.UnmarshalText([]byte(n.Value))
@@ -265,7 +268,7 @@ type field struct {
 }
 
 func fieldsOf(v reflect.Value) []field {
-	var fields []field
+	fields := make([]field, 0, v.NumField())
 	for i := range v.NumField() {
 		sf := v.Type().Field(i)
 		name, options, _ := strings.Cut(sf.Tag.Get("yaml"), ",")

@@ -56,6 +56,8 @@ type fakeRevisions struct {
 	Lookback time.Duration `yaml:"lookback"`
 }
 
+func (r *fakeRevisions) LookBack() time.Duration { return r.Lookback }
+
 func (fakeRevisions) Ask(context.Context, executors.Env) (executors.Answer, error) {
 	return executors.Answer{Fact: &deployFact{}}, nil
 }

@@ -10,11 +10,12 @@ import (
 	"github.com/mixillo/remediator/internal/executors"
 )
 
+var targetField = regexp.MustCompile(`^\{\{\s*\.Target\.([A-Za-z]+)\s*\}\}`)
+
 // filler fills the target into texts such as "{{ .Target.Health }}". Nothing but these names can stand in the braces: parameters are no
 // programs, and no word of an alert can reach them. The zero Target only finds mistakes.
 func filler(t executors.Target) func(string) (string, *misfit) {
 	values := map[string]string{"Name": t.Name, "Health": t.Health, "Control": t.Control}
-	field := regexp.MustCompile(`^\{\{\s*\.Target\.([A-Za-z]+)\s*\}\}`)
 	return func(text string) (string, *misfit) {
 		var filled strings.Builder
 		rest := text
@@ -25,7 +26,7 @@ func filler(t executors.Target) func(string) (string, *misfit) {
 				return filled.String(), nil
 			}
 			offset := len([]rune(text)) - len([]rune(after)) - 2
-			match := field.FindStringSubmatch("{{" + after)
+			match := targetField.FindStringSubmatch("{{" + after)
 			if match == nil {
 				return "", &misfit{offset, "only names of the target can stand between {{ and }}", placeholders(values)}
 			}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/executors"
+	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/sources"
 )
 
@@ -48,13 +49,16 @@ func Load(name string, text []byte, o Options) (*Set, error) {
 // builder makes a Set of the file's nodes.
 type builder struct {
 	*report
-	set       *Set
-	speed     float64
-	defaults  defaultsText
-	languages languages
-	lines     map[string]int    // of rules by name
-	kinds     map[string]string // of connections by name, "" for a kind that is not known
-	missed    map[string]bool   // connections by name and kind that were reported
+	set         *Set
+	speed       float64
+	defaults    defaultsText
+	budgets     budgets // of the defaults
+	freezes     []guard.Freeze
+	languages   languages
+	lines       map[string]int // of rules by name
+	freezeLines map[string]int
+	kinds       map[string]string // of connections by name, "" for a kind that is not known
+	missed      map[string]bool   // connections by name and kind that were reported
 }
 
 func newBuilder(name string, text []byte, o Options) *builder {
@@ -71,7 +75,7 @@ func newBuilder(name string, text []byte, o Options) *builder {
 			Sources: map[string]sources.Source{}, SourceKinds: map[string]string{},
 			Connections: map[string]connect.Config{}, Targets: map[string]executors.Target{}, byName: map[string]*Rule{},
 		},
-		speed: o.Speed, languages: languages{}, lines: map[string]int{}, kinds: map[string]string{}, missed: map[string]bool{},
+		speed: o.Speed, languages: languages{}, lines: map[string]int{}, freezeLines: map[string]int{}, kinds: map[string]string{}, missed: map[string]bool{},
 	}
 }
 
@@ -87,8 +91,12 @@ func (b *builder) build(top *yaml.Node) {
 	b.entries(file.Connections, b.connection)
 	b.entries(file.Sources, b.source)
 	b.entries(file.Targets, b.target)
+	b.protect(d, file.Protected)
+	b.retention(d, file.Retention)
+	b.freezing(file.Freezes)
 	b.defaults = file.Defaults
-	b.checkGuard(d, file.Defaults.Guard)
+	b.checkGuard(d, &file.Defaults.Guard)
+	b.budgets = b.defaults.Guard.over(builtinBudgets())
 	b.checkTell(d, &file.Defaults.Tell)
 	matchers := make([][]matcher, 0, len(file.Rules))
 	for i, n := range file.Rules {
@@ -234,6 +242,7 @@ const (
 	googleCloud = "google_cloud"
 	pagerDuty   = "pagerduty"
 	slack       = "slack"
+	cloudRun    = "cloud_run" // a target's section
 )
 
 // needsConnection reports that something in use has no connection, or one of another kind: wherever the connection's name is written,
@@ -301,6 +310,9 @@ func (b *builder) targetKeys(t *executors.Target, value *yaml.Node) {
 	b.checkURL(d, &text.Health)
 	b.checkURL(d, &text.Control)
 	t.Health, t.Control, t.Migrations = text.Health, text.Control, string(text.Migrations)
+	if text.Protected {
+		b.set.Protected = append(b.set.Protected, t.Name)
+	}
 	if len(b.list) == before {
 		b.checkSections(*t, sections)
 	}

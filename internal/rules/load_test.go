@@ -33,6 +33,14 @@ func windows(hour, day int) []guard.Window {
 	return []guard.Window{{Most: hour, Per: time.Hour}, {Most: day, Per: 24 * time.Hour}}
 }
 
+// limited are the guards of a rule that says nothing but these windows and this cooldown.
+func limited(rule []guard.Window, cooldown time.Duration) guard.Limits {
+	return guard.Limits{
+		Rule: rule, Target: windows(2, 4), Fleet: windows(6, 20), Cooldown: cooldown, Settle: 5 * time.Minute, Inverse: 6 * time.Hour,
+		Storm: guard.StormLimit{Targets: 3, Within: 10 * time.Minute},
+	}
+}
+
 func TestLoadRules(t *testing.T) {
 	t.Parallel()
 	notes := &TellPagerDuty{Connection: "pagerduty", ResolveWhen: ResolveNever}
@@ -40,9 +48,10 @@ func TestLoadRules(t *testing.T) {
 	want := []*Rule{
 		{
 			Name: "roll-back-a-bad-deploy", Mode: Auto, Index: 0,
-			Limits:   guard.Limits{Rule: windows(3, 6), Target: windows(2, 4), Fleet: windows(6, 20), Cooldown: time.Hour},
+			Limits:   limited(windows(3, 6), time.Hour),
 			Breaker:  breaker.Policy{Failures: 3, ProbeAfter: time.Hour},
 			MaxAge:   24 * time.Hour,
+			Approval: 15 * time.Minute,
 			Verify:   &Verify{Hold: 2 * time.Minute, Within: 10 * time.Minute, Every: 10 * time.Second},
 			Tell:     Tell{PagerDuty: &TellPagerDuty{Connection: "pagerduty", ResolveWhen: ResolveFixed}, Slack: slack},
 			Escalate: Escalate{After: 45 * time.Minute},
@@ -53,9 +62,10 @@ func TestLoadRules(t *testing.T) {
 		},
 		{
 			Name: "scale-when-slow", Mode: Approve, Index: 1,
-			Limits:   guard.Limits{Rule: windows(2, 6), Target: windows(2, 4), Fleet: windows(6, 20), Cooldown: 30 * time.Minute},
+			Limits:   limited(windows(2, 6), 30*time.Minute),
 			Breaker:  breaker.Policy{Failures: 3, ProbeAfter: time.Hour},
 			MaxAge:   10 * time.Minute,
+			Approval: 15 * time.Minute,
 			Verify:   &Verify{Hold: 2 * time.Minute, Within: 10 * time.Minute, Every: 30 * time.Second, Settle: time.Minute},
 			Tell:     Tell{PagerDuty: notes, Slack: slack},
 			Escalate: Escalate{After: 30 * time.Minute},
@@ -66,9 +76,10 @@ func TestLoadRules(t *testing.T) {
 		},
 		{
 			Name: "diagnose", Description: "Nothing can be done about the database by itself.", Mode: Observe, Index: 2,
-			Limits:   guard.Limits{Rule: windows(2, 6), Target: windows(2, 4), Fleet: windows(6, 20), Cooldown: 30 * time.Minute},
+			Limits:   limited(windows(2, 6), 30*time.Minute),
 			Breaker:  breaker.Policy{Failures: 3, ProbeAfter: time.Hour},
 			MaxAge:   10 * time.Minute,
+			Approval: 15 * time.Minute,
 			Tell:     Tell{PagerDuty: notes, Slack: slack},
 			Escalate: Escalate{After: 30 * time.Minute},
 		},

@@ -126,9 +126,10 @@ func (r *Rule) candidate(a alert.Alert) Candidate {
 }
 
 // parseMatchers reads the items of `match`.
-func (b *builder) parseMatchers(rule, list *yaml.Node) []matcher {
+func (b *builder) parseMatchers(dr *draft) []matcher {
+	list := dr.text.Match
 	if list == nil || absent(list) {
-		b.at(rule, mistake{id: "empty-match", message: "match is missing: a rule without matchers would match every alert",
+		b.at(dr.node, mistake{id: "empty-match", message: "match is missing: a rule without matchers would match every alert",
 			hint: `write match: [alertname="…"]`})
 		return nil
 	}
@@ -143,7 +144,7 @@ func (b *builder) parseMatchers(rule, list *yaml.Node) []matcher {
 	if len(list.Content) == 0 {
 		b.at(list, mistake{id: "empty-match", message: "match is empty: the rule would match every alert", hint: `write match: [alertname="…"]`})
 	}
-	b.refuseWidest(list, matchers)
+	b.refuseWidest(list, matchers, dr.acts())
 	return matchers
 }
 
@@ -189,20 +190,26 @@ func matcherError(text, message string) (int, string) {
 	return 0, "cannot read the pattern: " + message
 }
 
-// refuseWidest reports matchers that together exclude no alert at all.
-func (b *builder) refuseWidest(list *yaml.Node, matchers []matcher) {
-	for _, m := range matchers {
-		if !m.everything() {
-			return
-		}
+// refuseWidest reports matchers that together exclude no alert at all, and in a rule that acts also those that name no alert.
+func (b *builder) refuseWidest(list *yaml.Node, matchers []matcher, acts bool) {
+	if len(matchers) == 0 {
+		return
 	}
-	if len(matchers) > 0 {
-		b.at(list, mistake{id: "empty-match", message: "these matchers hold for every alert",
-			hint: fmt.Sprintf("name at least one value, such as %s=\"…\"", show(matchers[0].Name))})
+	hint := fmt.Sprintf("name at least one value, such as %s=\"…\"", show(matchers[0].Name))
+	switch {
+	case !slices.ContainsFunc(matchers, func(m matcher) bool { return !m.everything() }):
+		b.at(list, mistake{id: "empty-match", message: "these matchers hold for every alert", hint: hint})
+	case acts && !slices.ContainsFunc(matchers, matcher.selects):
+		b.at(list, mistake{id: "matches-everything", message: "a rule that acts must name its alerts: these matchers hold for values that nobody thought of", hint: hint})
 	}
 }
 
 // everything reports whether the matcher is a pattern that any text fits.
 func (m matcher) everything() bool {
 	return m.Type == labels.MatchRegexp && slices.Contains([]string{".*", "(.*)", "(?s).*", "(?s:.*)"}, m.Value)
+}
+
+// selects reports whether the matcher holds for something in particular: not without the label, and not for values that nobody would name.
+func (m matcher) selects() bool {
+	return !slices.ContainsFunc([]string{"", "unheard-of", "UnheardOf", "un/heard.0f"}, m.Matches)
 }

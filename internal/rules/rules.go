@@ -39,9 +39,16 @@ type Set struct {
 	Rules       []*Rule // in file order
 	// Protected names targets, and identities such as "cloud_run/PROJECT/REGION/SERVICE", that are remediator's own: never acted on.
 	Protected []string
+	Retention Retention
 
 	byName map[string]*Rule
 	index  *index
+}
+
+// Retention says how long what is over is kept. Open runs are kept however old they are.
+type Retention struct {
+	Bodies time.Duration // the raw bodies of deliveries
+	Runs   time.Duration // runs with their steps, facts and messages
 }
 
 // Rule finds a rule by name.
@@ -55,8 +62,8 @@ type Rule struct {
 	Name        string
 	Description string
 	Mode        Mode
-	Index       int // place among the file's rules, from 0
-	Limits      guard.Limits
+	Index       int            // place among the file's rules, from 0
+	Limits      guard.Limits   // the settle time covers how far the rule's own facts look back
 	Breaker     breaker.Policy // probe_after: 0s is one that only a release closes
 	MaxAge      time.Duration  // events older than this are stale before the first act
 	Approval    time.Duration  // how long a plan waits for a human in mode approve

@@ -46,6 +46,8 @@ func wanted(v reflect.Value) string {
 	switch {
 	case v.Type() == reflect.TypeFor[time.Duration]():
 		return "a duration such as 30m"
+	case v.Type() == reflect.TypeFor[time.Time]():
+		return "a time such as 2026-12-24T18:00:00+01:00"
 	case v.Kind() == reflect.String:
 		return "text"
 	case v.Kind() == reflect.Bool:
@@ -105,6 +107,16 @@ func (d *decoder) duration(n *yaml.Node, v reflect.Value) {
 	default:
 		v.SetInt(int64(scale(length, d.speed)))
 	}
+}
+
+// moment decodes a time of RFC 3339, whose offset from UTC is part of it.
+func (d *decoder) moment(n *yaml.Node, v reflect.Value) {
+	at, err := time.Parse(time.RFC3339, n.Value)
+	if n.Kind != yaml.ScalarNode || err != nil {
+		d.wrongType(n, v)
+		return
+	}
+	v.Set(reflect.ValueOf(at))
 }
 
 // scale shortens a duration by the world's speed.

@@ -10,12 +10,15 @@ import (
 
 // fileText is the rules file as it is written; sections whose keys are names are kept as nodes.
 type fileText struct {
-	Version     *int         `yaml:"version" rules:"required"`
-	Sources     *yaml.Node   `yaml:"sources"`
-	Connections *yaml.Node   `yaml:"connections"`
-	Targets     *yaml.Node   `yaml:"targets"`
-	Defaults    defaultsText `yaml:"defaults"`
-	Rules       []*yaml.Node `yaml:"rules"`
+	Version     *int          `yaml:"version" rules:"required"`
+	Sources     *yaml.Node    `yaml:"sources"`
+	Connections *yaml.Node    `yaml:"connections"`
+	Targets     *yaml.Node    `yaml:"targets"`
+	Protected   []string      `yaml:"protected"`
+	Freezes     []*yaml.Node  `yaml:"freezes"`
+	Retention   retentionText `yaml:"retention"`
+	Defaults    defaultsText  `yaml:"defaults"`
+	Rules       []*yaml.Node  `yaml:"rules"`
 }
 
 // defaultsText holds what rules that say nothing else get.
@@ -67,6 +70,36 @@ type guardText struct {
 	MaxAge        *time.Duration `yaml:"max_age"`
 	Failures      *int           `yaml:"failures"`
 	ProbeAfter    *time.Duration `yaml:"probe_after"` // 0s: never, only a release closes the breaker
+	Budgets       budgetsText    `yaml:"budgets"`
+	Settle        *time.Duration `yaml:"settle"`
+	InverseWithin *time.Duration `yaml:"inverse_within"`
+	StormTargets  *int           `yaml:"storm_targets"`
+	StormWithin   *time.Duration `yaml:"storm_within"`
+	Approval      *time.Duration `yaml:"approval"`
+}
+
+// budgetsText holds windows such as 2/1h.
+type budgetsText struct {
+	Rule   []string `yaml:"rule"`
+	Target []string `yaml:"target"`
+	Fleet  []string `yaml:"fleet"`
+}
+
+type retentionText struct {
+	Bodies *time.Duration `yaml:"bodies"`
+	Runs   *time.Duration `yaml:"runs"`
+}
+
+// freezeText is a window that cron begins again and again, or one span.
+type freezeText struct {
+	Name     string         `yaml:"name" rules:"required"`
+	Reason   string         `yaml:"reason" rules:"required"`
+	Targets  []string       `yaml:"targets"`
+	Cron     string         `yaml:"cron"`
+	For      *time.Duration `yaml:"for"`
+	TimeZone string         `yaml:"time_zone"`
+	From     *time.Time     `yaml:"from"`
+	Until    *time.Time     `yaml:"until"`
 }
 
 type escalateText struct {
@@ -102,4 +135,5 @@ type targetText struct {
 	Health     string     `yaml:"health"`
 	Control    string     `yaml:"control"`
 	Migrations migrations `yaml:"migrations"`
+	Protected  bool       `yaml:"protected"` // remediator itself, its store or its way out
 }

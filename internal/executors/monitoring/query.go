@@ -3,6 +3,7 @@
 package monitoring
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,6 +115,9 @@ func serviceOf(t executors.Target) (service, error) {
 	}
 	return s, nil
 }
+
+// LookBack is how far the value reaches into the past, in real time, beside the metrics' own lag: rules wait so long after an act.
+func (q *query) LookBack() time.Duration { return cmp.Or(q.Window, defaultWindow) }
 
 // Ask implements executors.Probe.
 func (q *query) Ask(ctx context.Context, env executors.Env) (executors.Answer, error) {

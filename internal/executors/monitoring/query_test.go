@@ -116,6 +116,19 @@ func TestValues(t *testing.T) {
 	}
 }
 
+// A window that is not written is as long as the one that is asked for.
+func TestLookBack(t *testing.T) {
+	t.Parallel()
+	for params, want := range map[string]time.Duration{"{}": 5 * time.Minute, "{window: 0s}": 5 * time.Minute, "{window: 20m}": 20 * time.Minute} {
+		kind, _ := executors.LookupProbe("monitoring.query")
+		p := kind.New()
+		must(t, yaml.Unmarshal([]byte(params), p))
+		if got := p.(interface{ LookBack() time.Duration }).LookBack(); got != want {
+			t.Errorf("%s looks back %s, want %s", params, got, want)
+		}
+	}
+}
+
 func TestByRevision(t *testing.T) {
 	t.Parallel()
 	_, env := halfBad(t)
