@@ -193,22 +193,27 @@ func (c *checker) runs() {
 			}
 			continue
 		}
-		entries := c.Journal[id]
-		if len(entries) == 0 || entries[len(entries)-1].Kind != remediation.EntryOutcome {
-			c.find(faultOther, id, "its journal does not end with an outcome")
-		}
-		ends := 0
-		for _, e := range entries {
-			if run.Outcome != "" && e.Kind == remediation.EntryOutcome && strings.HasPrefix(e.Text, string(run.Outcome)+": ") {
-				ends++
-			}
-		}
-		if ends > 1 || ends == 0 && run.Outcome != "" {
-			c.find(faultTwice, id, "its journal ends it %d times with %s", ends, run.Outcome)
-		}
+		c.ending(run)
 		if o, ok := c.Outages[run.Alert.Labels["outage"]]; ok && run.Origin == remediation.ByAlert && run.Outcome == remediation.Fixed && !o.Heals {
 			c.find(faultNote, id, "is fixed, and nothing can heal %q", o.Story)
 		}
+	}
+}
+
+// ending: the journal of a run that is done ends it, and only once. That a human was called is recorded after it.
+func (c *checker) ending(run remediation.Run) {
+	entries := slices.DeleteFunc(slices.Clone(c.Journal[run.ID]), func(e remediation.Entry) bool { return e.Kind == remediation.EntryEscalated })
+	if len(entries) == 0 || entries[len(entries)-1].Kind != remediation.EntryOutcome {
+		c.find(faultOther, run.ID, "its journal does not end with an outcome")
+	}
+	ends := 0
+	for _, e := range entries {
+		if run.Outcome != "" && e.Kind == remediation.EntryOutcome && strings.HasPrefix(e.Text, string(run.Outcome)+": ") {
+			ends++
+		}
+	}
+	if ends > 1 {
+		c.find(faultTwice, run.ID, "its journal ends it %d times with %s", ends, run.Outcome)
 	}
 }
 

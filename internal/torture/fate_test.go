@@ -37,7 +37,7 @@ type fate struct {
 
 // markPatience is how long a life may take to come by its mark; syncPatience, to its failing fsync and from there to its exit.
 const (
-	markPatience = 3 * time.Second
+	markPatience = 2 * time.Second
 	syncPatience = 15 * time.Second
 )
 

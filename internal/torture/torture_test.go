@@ -24,7 +24,7 @@ func TestTortureSQLite(t *testing.T) {
 		t.Skip("not asked for")
 	}
 	torture(t, plan{
-		name: "sqlite", lease: 2 * time.Second, servers: 1, services: 40, workers: 10, rate: *rate, mean: 2 * time.Second, lasts: duration(),
+		name: "sqlite", lease: 2 * time.Second, servers: 1, services: 40, workers: 10, rate: *rate, mean: 1200 * time.Millisecond, lasts: duration(),
 		odds: map[fateKind]int{fateKill: 5, fateMark: 5, fatePause: 2}, place: onSQLite,
 	})
 }
