@@ -56,3 +56,25 @@ func (s *Store) Explain(ctx context.Context) (map[string][]string, error) {
 	}
 	return plans, nil
 }
+
+// HoldFleet begins a transaction that holds what all runs share, and goes no further, as a process does that is stopped.
+func (s *Store) HoldFleet(ctx context.Context) (end func()) {
+	t, err := s.db.begin(ctx)
+	if err == nil {
+		err = t.serialise(ctx, fleetKey)
+	}
+	if err != nil {
+		panic(err)
+	}
+	return t.rollback
+}
+
+// CutBeforeCommit makes a transaction, and lets the caller cut its connection before it is committed.
+func (s *Store) CutBeforeCommit(ctx context.Context, cut func(pid int)) error {
+	return s.write(ctx, writeControl, func(ctx context.Context, t *transaction) error {
+		var pid int
+		err := t.QueryRow(ctx, []any{&pid}, `SELECT pg_backend_pid()`)
+		cut(pid)
+		return err
+	})
+}
