@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -291,5 +292,41 @@ func TestStoppedProcessLetsGo(t *testing.T) {
 	must(t, all[1].Pause(t.Context(), guard.Pause{Scope: guard.Fleet, Since: noon}))
 	if took := time.Since(began); took < time.Second || took > 8*time.Second {
 		t.Errorf("a pause behind a process that is stopped took %s", took)
+	}
+}
+
+// With as many rows as a year brings, nothing that is done often reads a whole table.
+func TestStatementsReadNoWholeTableOnPostgreSQL(t *testing.T) {
+	t.Parallel()
+	s := open(t, store.Config{DSN: postgresDSN(t)})
+	for _, query := range []string{
+		`INSERT INTO events SELECT 'event-' || i, 'source', '', '', i, i, CASE WHEN i % 1000 = 0 THEN 'pending' ELSE 'matched' END, '', '', 0, i, '', ''
+			FROM generate_series(1, 20000) AS i`,
+		`INSERT INTO runs (id, origin, target, source, episode, incident_key, incident_id, fingerprint, starts_at, ended_at, state, outcome, reason,
+			acted, version, epoch, lease_owner, lease_until, due_at, created_at, data)
+			SELECT 'run-' || i, 'alert', 'target-' || i % 20, 'source', 'episode-' || i, 'key-' || i, 'incident-' || i, 'f', i, i % 2,
+			CASE WHEN i % 1000 = 0 THEN 'running' ELSE 'done' END, 'fixed', '', 0, 0, 1, '', 0, CASE WHEN i % 1000 = 0 THEN i ELSE 0 END, i, '{}'
+			FROM generate_series(1, 20000) AS i`,
+		`INSERT INTO outbox SELECT 'message-' || i, 'run-' || i, 'slack', 0, CASE WHEN i % 1000 = 0 THEN 'queued' ELSE 'sent' END, 1, i, '', '', i, '{}'
+			FROM generate_series(1, 20000) AS i`,
+		`INSERT INTO rulings SELECT 'event-' || i, 0, 'run-' || i, 'rule', 'target', 'auto', 'chosen', '' FROM generate_series(1, 20000) AS i`,
+		`INSERT INTO holds SELECT 'incident-' || i, 'key-' || i, 'ann', i FROM generate_series(1, 2000) AS i`,
+		`ANALYZE`,
+	} {
+		must(t, s.Exec(t.Context(), query))
+	}
+	wholeTables(t, s, "Seq Scan")
+}
+
+func wholeTables(t *testing.T, s *store.Store, words string) {
+	t.Helper()
+	plans, err := s.Explain(t.Context())
+	must(t, err)
+	for name, steps := range plans {
+		for _, step := range steps {
+			if strings.Contains(step, words) {
+				t.Errorf("%s: %q in %s", name, step, strings.Join(steps, "\n"))
+			}
+		}
 	}
 }
