@@ -14,9 +14,13 @@ import (
 // A full disk answers 503 and passes: what was accepted stays, and once there is room all goes on.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
-	dir := smallDisk(t)
+	dir := smallDisk(t, "4m")
 	s := open(t, store.Config{DSN: "sqlite:" + filepath.Join(dir, "db")})
-	filler := filepath.Join(dir, "filler")
+	fillsAndEmpties(t, s, filepath.Join(dir, "filler"))
+}
+
+func fillsAndEmpties(t *testing.T, s *store.Store, filler string) {
+	t.Helper()
 	fill(t, filler)
 	var kept []string
 	var full error
@@ -42,9 +46,9 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-func smallDisk(t *testing.T) string {
+func smallDisk(t *testing.T, size string) string {
 	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
 		if os.Getenv("REQUIRE_ALL") != "" {
 			t.Fatalf("mounting a small disk: %v", err)
 		}

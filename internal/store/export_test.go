@@ -36,29 +36,42 @@ func (s *Store) OnlyQueue(ctx context.Context, w Worker) error {
 	return s.queue.Start(ctx)
 }
 
-// Explain tells how the database would find the rows of the statements that must never read a whole table.
+// hot are the statements that must never read a whole table, with arguments of their types.
+func hot() map[string][]any {
+	return map[string][]any{
+		relatedSQL:      {"target-1", "episode-1", "key-1", "incident-1"},
+		dueRuns:         {int64(1), 10},
+		dueEvents:       {int64(1), 10},
+		dueLanes:        {int64(1), 10},
+		endEpisodesSQL:  {int64(1), "source", "episode-1", "incident-1", "key-1", ""},
+		siblingsSQL:     {"run-1", "target-1", "incident-1", "key-1", "incident-1", int64(1)},
+		holdSQL:         {"run-1"},
+		unlinkedSQL:     {10},
+		oldRunsSQL:      {int64(1), 10},
+		upsertRulingSQL: {"event-1", 0, "run-1", "rule", "target-1", "auto", "chosen", ""},
+	}
+}
+
+// Explain tells how the database would find the rows of the hot statements.
 func (s *Store) Explain(ctx context.Context) (map[string][]string, error) {
+	prefix, columns := "EXPLAIN QUERY PLAN ", 4
+	if s.shared {
+		prefix, columns = "EXPLAIN (COSTS OFF) ", 1
+	}
 	plans := map[string][]string{}
-	for name, query := range map[string]string{
-		"related":    relatedSQL,
-		"due runs":   dueRuns,
-		"due events": dueEvents,
-		"due lanes":  dueLanes,
-		"episodes":   endEpisodesSQL,
-		"siblings":   siblingsSQL,
-		"unlinked":   unlinkedSQL,
-		"old runs":   oldRunsSQL,
-	} {
+	for query, args := range hot() {
 		steps, err := list(ctx, s.db.reader(), func(r row) (string, error) {
-			var id, parent, unused int
-			var detail string
-			err := r.Scan(&id, &parent, &unused, &detail)
-			return detail, err
-		}, `EXPLAIN QUERY PLAN `+query, 1, "2", "3", "4", "5", 6)
+			cells, dest := make([]string, columns), make([]any, columns)
+			for i := range cells {
+				dest[i] = &cells[i]
+			}
+			err := r.Scan(dest...)
+			return cells[columns-1], err
+		}, prefix+query, args...)
 		if err != nil {
 			return nil, err
 		}
-		plans[name] = steps
+		plans[query] = steps
 	}
 	return plans, nil
 }
@@ -91,4 +104,44 @@ func (s *Store) Rehearse(ctx context.Context, asOf time.Time, anchors []remediat
 		}
 	}
 	return findings, lost, err
+}
+
+// Exec runs a statement of a test's own.
+func (s *Store) Exec(ctx context.Context, query string) error {
+	return s.write(ctx, writeControl, func(ctx context.Context, t *transaction) error {
+		_, err := t.Exec(ctx, query)
+		return err
+	})
+}
+
+// HoldFleet begins a transaction that holds what all runs share, and goes no further, as a process does that is stopped.
+func (s *Store) HoldFleet(ctx context.Context) (end func()) {
+	t, err := s.db.begin(ctx)
+	if err == nil {
+		err = t.serialise(ctx, fleetKey)
+	}
+	if err != nil {
+		panic(err)
+	}
+	return t.rollback
+}
+
+// CutBeforeCommit makes a transaction, and lets the caller cut its connection before it is committed.
+func (s *Store) CutBeforeCommit(ctx context.Context, cut func(pid int)) error {
+	return s.write(ctx, writeControl, func(ctx context.Context, t *transaction) error {
+		var pid int
+		err := t.QueryRow(ctx, []any{&pid}, `SELECT pg_backend_pid()`)
+		cut(pid)
+		return err
+	})
+}
+
+// Agreement gives what an intent reads of the replicas' rules.
+func (s *Store) Agreement(ctx context.Context) (hashes []string, declared string, err error) {
+	return readAgreement(ctx, s.db.reader(), s.owner, s.Now())
+}
+
+// Reserve keeps an event from other processes.
+func (s *Store) Reserve(ctx context.Context, event string) (bool, error) {
+	return s.reserve(ctx, event)
 }

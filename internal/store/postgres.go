@@ -49,7 +49,7 @@ func openPostgres(ctx context.Context, dsn string, q *river.Config) (backend, er
 	db := &postgresDB{pool: pool}
 	clock := &serverClock{ask: db.askTime}
 	if err = db.prepare(ctx, q); err == nil {
-		err = clock.measure(ctx)
+		err = clock.set(ctx)
 	}
 	if err != nil {
 		return backend{}, errors.Join(err, db.close())

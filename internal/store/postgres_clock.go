@@ -14,29 +14,49 @@ type serverClock struct {
 	seen atomic.Pointer[reading]
 }
 
-// reading is what the server's clock showed at a moment of ours.
-type reading struct{ server, ours time.Time }
+// reading is what the server's clock showed at a moment of ours, give or take.
+type reading struct {
+	server, ours time.Time
+	doubt        time.Duration
+}
 
-// roundTrip is how long a reading may take to be believed: it may be wrong by half of that.
-const roundTrip = 500 * time.Millisecond
+// driftPerSecond is how much an old reading is doubted more each second: several times what clocks differ by.
+const driftPerSecond = 500 * time.Microsecond
+
+// doubtNow is how wrong the clock may be that goes by the reading.
+func (r *reading) doubtNow() time.Duration {
+	return r.doubt + time.Duration(time.Since(r.ours).Seconds()*float64(driftPerSecond))
+}
 
 func (c *serverClock) now() time.Time {
 	r := c.seen.Load()
 	return r.server.Add(time.Since(r.ours))
 }
 
-// measure takes a new reading. One that took too long is not used, unless there is no other.
+// measure takes a new reading and keeps the better one: it is wrong by at most half of the time that the question took.
 func (c *serverClock) measure(ctx context.Context) error {
 	asked := time.Now()
 	server, err := c.ask(ctx)
 	if err != nil {
 		return fmt.Errorf("asking the database for the time: %w", err)
 	}
-	took := time.Since(asked)
-	if took > roundTrip && c.seen.Load() != nil {
-		return nil
+	half := time.Since(asked) / 2
+	if old := c.seen.Load(); old == nil || half <= old.doubtNow() {
+		c.seen.Store(&reading{server: server, ours: asked.Add(half), doubt: half})
 	}
-	c.seen.Store(&reading{server: server, ours: asked.Add(took / 2)})
+	return nil
+}
+
+// readings is how often a new clock is read: the first answers of a connection are slow.
+const readings = 5
+
+// set reads a new clock.
+func (c *serverClock) set(ctx context.Context) error {
+	for range readings {
+		if err := c.measure(ctx); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

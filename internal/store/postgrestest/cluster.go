@@ -85,17 +85,28 @@ func (c *Cluster) makeDir() (err error) {
 	if err != nil || os.Geteuid() != 0 {
 		return err
 	}
-	account, err := user.Lookup(superuser)
+	if c.owner, err = account(); err != nil {
+		return err
+	}
+	return os.Chown(c.dir, int(c.owner.Uid), int(c.owner.Gid))
+}
+
+func account() (*syscall.Credential, error) {
+	a, err := user.Lookup(superuser)
 	if err != nil {
+		return nil, err
+	}
+	uid, uidErr := strconv.ParseUint(a.Uid, 10, 32)
+	gid, gidErr := strconv.ParseUint(a.Gid, 10, 32)
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, errors.Join(uidErr, gidErr)
+}
+
+// MakeDir makes a directory that the server may write to, for a tablespace.
+func (c *Cluster) MakeDir(path string) error {
+	if err := os.Mkdir(path, 0o700); err != nil || c.owner == nil {
 		return err
 	}
-	uid, uidErr := strconv.ParseUint(account.Uid, 10, 32)
-	gid, gidErr := strconv.ParseUint(account.Gid, 10, 32)
-	if err := errors.Join(uidErr, gidErr); err != nil {
-		return err
-	}
-	c.owner = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	return os.Chown(c.dir, int(uid), int(gid))
+	return os.Chown(path, int(c.owner.Uid), int(c.owner.Gid))
 }
 
 func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }
