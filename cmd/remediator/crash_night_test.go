@@ -107,9 +107,9 @@ func (n *night) until(ctx context.Context, env ...string) (*process, []edge.RunV
 }
 
 // outboxLease is how long internal/notify keeps a message for the one who tells it. It is real time: the speed does not shorten it.
-const outboxLease = time.Minute
+const outboxLease = 20 * time.Second
 
-// endLeases lets the leases on messages run out that the dead server held, as if it had been down for a minute. Those of the server
+// endLeases lets the leases on messages run out that the dead server held, as if it had been down for so long. Those of the server
 // that lives end later than any it changes.
 func (n *night) endLeases(ctx context.Context) error {
 	if n.died.IsZero() {

@@ -146,7 +146,8 @@ func TestAlertmanagerEndsWithItsContext(t *testing.T) {
 	a := alertmanagerAt(t, AlertmanagerConfig{}, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()
-	if _, _, err := a.Alert(ctx, nil); !errors.Is(err, context.DeadlineExceeded) {
+	_, _, err := a.Alert(ctx, map[string]string{"alertname": "a label's text"})
+	if !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "label") {
 		t.Errorf("got %v", err)
 	}
 }

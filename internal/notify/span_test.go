@@ -71,7 +71,7 @@ func slowNotifier(s *slowShelf, p *hangingPager, lease time.Duration) *Notifier 
 func TestLeaseOutlivesTheLongestAttempt(t *testing.T) {
 	t.Parallel()
 	for _, lease := range []time.Duration{0, 500 * time.Millisecond, 2 * time.Second, time.Minute} {
-		for _, next := range []time.Duration{0, 100 * time.Millisecond, 10 * time.Second} {
+		for _, next := range []time.Duration{0, 100 * time.Millisecond, 9 * time.Second} {
 			synctest.Test(t, func(t *testing.T) {
 				s := &slowShelf{hangs: true, next: next}
 				n := slowNotifier(s, &hangingPager{after: time.Hour}, lease)
