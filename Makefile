@@ -4,6 +4,7 @@ SHELL       := bash
 GO          ?= go
 PKG         ?= ./...
 FUZZTIME    ?= 30s
+CHECKS      ?= 40000
 TESTFLAGS   ?=
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
@@ -17,7 +18,7 @@ HAVE_PROMTOOL     := command -v promtool >/dev/null
 HAVE_CC           := printf '\#include <stdlib.h>\nint main(void){return 0;}\n' | $$($(GO) env CC) -x c -o /dev/null - 2>/dev/null
 
 .DEFAULT_GOAL := build
-.PHONY: build test setup vet lint fmt tidy-check linter demo fuzz clean help
+.PHONY: build test setup vet lint fmt tidy-check linter demo fuzz properties clean help
 
 build: ## build bin/remediator, static and stripped
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/remediator ./cmd/remediator
@@ -77,6 +78,13 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 	  name=$${func#func }; echo "fuzz: $$name in $$(dirname "$$file")"; \
 	  $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
 	done
+
+properties: ## run every property of guards and breakers on CHECKS schedules (40000 each, a million in all) and count them
+	@set -o pipefail; $(GO) test -count=1 -timeout 2h -v -run 'Property$$' ./internal/guard ./internal/breaker -rapid.checks=$(CHECKS) | awk \
+	  '/^--- PASS/ { passed++; print } \
+	   /\[rapid\] OK, passed/ { sub(/.*OK, passed /, ""); sequences += $$1; next } \
+	   !/^(===|--- PASS|PASS|ok)/ { print } \
+	   END { printf "properties: %d hold in %d sequences\n", passed, sequences }'
 
 clean: ## remove what was built
 	rm -rf bin coverage.out

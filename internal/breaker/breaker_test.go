@@ -138,7 +138,7 @@ func (l *life) end(t *rapid.T) {
 	l.latched = l.latched || effect == breaker.NeedsHuman
 }
 
-func TestBreakerLife(t *testing.T) {
+func TestBreakerLifeProperty(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		l := &life{now: noon}

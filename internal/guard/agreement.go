@@ -9,17 +9,18 @@ type Agreement struct {
 	Live    []string // hashes of the replicas that are alive
 }
 
-// disagreeing: replicas that go by different rules would decide one alert in two ways.
+// disagreeing: replicas that go by different rules would decide one alert in two ways. A replica whose rules are not known differs.
 func disagreeing(_ Limits, s Snapshot) *Refusal {
 	r := s.Rules
-	differ := slices.ContainsFunc(r.Live, func(hash string) bool { return hash != r.Own })
-	if r.Own == "" || !differ || r.Current == r.Own {
+	differ := slices.ContainsFunc(r.Live, func(hash string) bool { return hash == "" || hash != r.Own })
+	switch {
+	case !differ, r.Current != "" && r.Current == r.Own:
 		return nil
-	}
-	if r.Current != "" {
+	case r.Current != "":
 		return Refuse(RulesDiffer, "this replica goes by the rules %.12s, and %.12s are declared current", r.Own, r.Current)
+	default:
+		return Refuse(RulesDiffer, "the replicas go by different rules; nothing is done until they agree or `remediator reload --current` says which count")
 	}
-	return Refuse(RulesDiffer, "the replicas go by different rules; nothing is done until they agree or `remediator reload --current` says which count")
 }
 
 // Waits judges what only a human's word ends: the stop button, and replicas that disagree. Runs refused for it are judged again after that.

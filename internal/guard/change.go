@@ -8,20 +8,22 @@ import (
 	"time"
 )
 
-// The least prefixes of networks that a change may name, and the longest it may name them for: wider ones hold strangers.
+// The least prefixes of networks that a change may name, for wider ones hold strangers; how many things and networks it may name, and how
+// long the networks may stay.
 const (
 	minPrefix4 = 24
 	minPrefix6 = 48
-	maxSelects = 20
+	maxNamed   = 20
+	maxLasts   = 24 * time.Hour
 )
 
 // Reach is what a planned change touches and how it came about.
 type Reach struct {
 	Target     string
 	Changes    string         // the target that the change itself names
-	Selects    []string       // what it selects by name; nil where the kind selects nothing beside the target
+	Selects    []string       // the names of all that it touches; every change touches something
 	Networks   []netip.Prefix // networks it opens or blocks
-	Lasts      time.Duration  // how long the networks stay; 0: for ever
+	Lasts      time.Duration  // how long these stay; 0: for ever
 	Identity   string         // of the target, e.g. "cloud_run/project/region/service"
 	Protected  []string       // identities and names of targets that are remediator's own
 	Reversible bool
@@ -40,7 +42,7 @@ func Reaches(r Reach) *Refusal {
 
 func itself(r Reach) *Refusal {
 	for _, own := range r.Protected {
-		if own != "" && (own == r.Target || identifies(own, r.Identity)) {
+		if own != "" && (own == r.Target || own == r.Changes || identifies(own, r.Identity)) {
 			return Refuse(Itself, "%s is remediator, its store or its way out", r.Target)
 		}
 	}
@@ -58,10 +60,10 @@ func selects(r Reach) *Refusal {
 	switch {
 	case r.Changes != r.Target:
 		return Refuse(TooWide, "the change names target %q, and the run is on %q", r.Changes, r.Target)
-	case r.Selects != nil && len(r.Selects) == 0:
+	case len(r.Selects) == 0:
 		return Refuse(TooWide, "the change selects nothing, which some systems read as everything")
-	case len(r.Selects) > maxSelects:
-		return Refuse(TooWide, "the change selects %d things, more than %d", len(r.Selects), maxSelects)
+	case len(r.Selects) > maxNamed:
+		return Refuse(TooWide, "the change selects %d things, more than %d", len(r.Selects), maxNamed)
 	}
 	if i := slices.IndexFunc(r.Selects, wildcard); i >= 0 {
 		return Refuse(TooWide, "the change selects %q, which is nothing in particular", r.Selects[i])
@@ -74,19 +76,30 @@ func wildcard(name string) bool {
 }
 
 func networks(r Reach) *Refusal {
+	switch {
+	case len(r.Networks) > maxNamed:
+		return Refuse(TooWide, "the change names %d networks, more than %d", len(r.Networks), maxNamed)
+	case len(r.Networks) > 0 && (r.Lasts <= 0 || r.Lasts > maxLasts):
+		return Refuse(TooWide, "networks are named for at most %s, and these for %s (0s: for ever)", maxLasts, r.Lasts)
+	}
 	for _, n := range r.Networks {
-		least := minPrefix6
-		if n.Addr().Is4() {
-			least = minPrefix4
-		}
-		switch {
-		case !n.IsValid() || n.Bits() < least:
+		if least := leastPrefix(n); n.Bits() < least {
 			return Refuse(TooWide, "the network %s is wider than /%d", n, least)
-		case r.Lasts <= 0:
-			return Refuse(TooWide, "the network %s is named for ever: it needs an end", n)
 		}
 	}
 	return nil
+}
+
+// leastPrefix is the least prefix of networks of this kind. Where addresses of IPv6 hold those of IPv4, an innocent /48 may be all of these.
+func leastPrefix(n netip.Prefix) int {
+	if n.Addr().Is4() {
+		return minPrefix4
+	}
+	holds := func(first [16]byte) bool { return netip.PrefixFrom(netip.AddrFrom16(first), 96).Overlaps(n) }
+	if holds([16]byte{}) || holds([16]byte{10: 0xff, 11: 0xff}) || holds([16]byte{1: 0x64, 2: 0xff, 3: 0x9b}) {
+		return 96 + minPrefix4
+	}
+	return minPrefix6
 }
 
 func irreversible(r Reach) *Refusal {
@@ -109,15 +122,17 @@ type Freshness struct {
 	Facts time.Duration
 }
 
-// Fresh judges a plan right before it becomes an act: a process that stood still meanwhile must not act on what was.
+// Fresh judges a plan right before it becomes an act: a process that stood still meanwhile must not act on what was. After a clock went
+// back an age is as unknown as it looks odd, so that its size counts.
 func Fresh(p Plan, f Freshness, rules string, now time.Time) *Refusal {
+	facts, plan := now.Sub(p.Facts), now.Sub(p.At)
 	switch {
 	case p.Rules != rules:
 		return Refuse(RulesChanged, "the rules were reloaded after the plan was made")
-	case !p.Facts.IsZero() && now.Sub(p.Facts) > f.Facts:
-		return Refuse(StaleFacts, "the facts are %s old, older than %s", now.Sub(p.Facts).Round(time.Second), f.Facts)
-	case now.Sub(p.At) > f.Plan:
-		return Refuse(PlanChanged, "the plan is %s old, older than %s", now.Sub(p.At).Round(time.Second), f.Plan)
+	case !p.Facts.IsZero() && facts.Abs() > f.Facts:
+		return Refuse(StaleFacts, "the facts are %s old, older than %s", facts.Round(time.Second), f.Facts)
+	case plan.Abs() > f.Plan:
+		return Refuse(PlanChanged, "the plan is %s old, older than %s", plan.Round(time.Second), f.Plan)
 	default:
 		return nil
 	}

@@ -10,13 +10,13 @@ type Schedule interface {
 	Next(time.Time) time.Time
 }
 
-// Freeze is a time in which nothing acts by itself: windows of a length that a schedule begins, or one span from From until Until.
+// Freeze is a time in which no run acts: windows of a length that a schedule begins, or one span. A span that says no end has none.
 type Freeze struct {
 	Name     string
 	Reason   string
-	Targets  []string // empty: all
-	Schedule Schedule // nil: the span
-	For      time.Duration
+	Targets  []string      // empty: all
+	Schedule Schedule      // nil: the span
+	For      time.Duration // of real time, from each beginning
 	From     time.Time
 	Until    time.Time
 }
@@ -27,7 +27,7 @@ func (f Freeze) Holds(target string, now time.Time) bool {
 		return false
 	}
 	if f.Schedule == nil {
-		return !now.Before(f.From) && now.Before(f.Until)
+		return !now.Before(f.From) && (f.Until.IsZero() || now.Before(f.Until))
 	}
 	begins := f.Schedule.Next(now.Add(-f.For))
 	return !begins.IsZero() && !begins.After(now)

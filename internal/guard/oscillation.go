@@ -16,23 +16,28 @@ func oscillating(l Limits, s Snapshot) *Refusal {
 	return nil
 }
 
-// takesBack names the first key, in order, that the act would set back to what it was before the other one.
+// takesBack names the first key, in order, that the act would set back to what it was before the other one. A key that is not there has no
+// value on either side.
 func (a Act) takesBack(other Act) (key string, inverse bool) {
-	for k, to := range a.To {
-		from, known := other.From[k]
-		if known && from == to && other.To[k] == a.From[k] && from != other.To[k] && (!inverse || k < key) {
-			key, inverse = k, true
+	for _, keys := range []map[string]string{a.From, a.To} {
+		for k := range keys {
+			from, to := a.From[k], a.To[k]
+			if from != to && other.From[k] == to && other.To[k] == from && (!inverse || k < key) {
+				key, inverse = k, true
+			}
 		}
 	}
 	return key, inverse
 }
 
-// Changed gives the keys in which two states differ: the From and To of an act.
+// Changed gives the keys in which two states differ, also by being in one of them only: the From and To of an act.
 func Changed(before, after map[string]string) (from, to map[string]string) {
 	from, to = map[string]string{}, map[string]string{}
-	for k, v := range after {
-		if before[k] != v {
-			from[k], to[k] = before[k], v
+	for _, keys := range []map[string]string{before, after} {
+		for k := range keys {
+			if before[k] != after[k] {
+				from[k], to[k] = before[k], after[k]
+			}
 		}
 	}
 	return from, to

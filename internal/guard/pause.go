@@ -15,7 +15,8 @@ const (
 	Rule   Scope = "rule"
 )
 
-// Pause is a stop button somebody pressed. Name is the target's or rule's name, empty for the fleet; a zero Until has no end.
+// Pause is a stop button somebody pressed. Name is the target's or rule's name; without one it holds the fleet, whatever its scope is.
+// A zero Until has no end.
 type Pause struct {
 	Scope  Scope     `json:"scope"`
 	Name   string    `json:"name,omitempty"`
@@ -30,10 +31,12 @@ func (p Pause) Holds(rule, target string, now time.Time) bool {
 	if !p.Until.IsZero() && !now.Before(p.Until) {
 		return false
 	}
-	switch p.Scope {
-	case Target:
+	switch {
+	case p.Name == "":
+		return true
+	case p.Scope == Target:
 		return p.Name == target
-	case Rule:
+	case p.Scope == Rule:
 		return p.Name == rule
 	default: // an unknown scope counts as the widest one
 		return true

@@ -52,7 +52,7 @@ type Snapshot struct {
 	Acts     []Act     // of the longest window at least, fleet-wide
 	Breaker  string    // why the rule's breaker on the target is open, empty if it is closed
 	Latch    *Latch    // of the act's kind on the target, nil if there is none
-	Wants    []Want    // of other targets and this one
+	Wants    []Want    // of all targets
 	Released time.Time // when a human last ended a storm
 	Rules    Agreement // of the replicas; the zero value is one process alone
 }
@@ -109,7 +109,7 @@ func opened(_ Limits, s Snapshot) *Refusal {
 }
 
 func cooling(l Limits, s Snapshot) *Refusal {
-	if a, young := s.youngest(l.Cooldown); young {
+	if a, young := s.recent(l.Cooldown); young {
 		return Refuse(Cooldown, "run %s acted on %s %s ago, less than the cooldown of %s", a.Run, s.Target, s.ago(a), l.Cooldown)
 	}
 	return nil
@@ -117,14 +117,14 @@ func cooling(l Limits, s Snapshot) *Refusal {
 
 // settling: an alert looks back on a window of its own, and its metrics lag; so short after an act it may tell of the time before.
 func settling(l Limits, s Snapshot) *Refusal {
-	if a, young := s.youngest(l.Settle); young {
+	if a, young := s.recent(l.Settle); young {
 		return Refuse(Settling, "run %s acted on %s %s ago; for %s an alert may still tell of the time before", a.Run, s.Target, s.ago(a), l.Settle)
 	}
 	return nil
 }
 
-// youngest gives an act of another run on the target that is less old than a wait which a run's first act has to keep.
-func (s Snapshot) youngest(wait time.Duration) (Act, bool) {
+// recent gives an act of another run on the target that is less old than a wait which a run's first act has to keep.
+func (s Snapshot) recent(wait time.Duration) (Act, bool) {
 	if !s.FirstAct || wait <= 0 {
 		return Act{}, false
 	}

@@ -19,7 +19,11 @@ func storming(l Limits, s Snapshot) *Refusal {
 	if l.Storm.Targets <= 0 || !s.FirstAct {
 		return nil
 	}
-	if n := Wanting(s.Wants, s.Target, s.Now.Add(-l.Storm.Within), s.Released); n >= l.Storm.Targets {
+	released := s.Released
+	if released.After(s.Now) { // the clock went back: what is wanted from now on counts
+		released = s.Now
+	}
+	if n := Wanting(s.Wants, s.Target, s.Now.Add(-l.Storm.Within), released); n >= l.Storm.Targets {
 		return Refuse(Storm, "%d targets want action within %s: that is an incident of the platform; `remediator release --storm` lets runs act again",
 			n, l.Storm.Within)
 	}
