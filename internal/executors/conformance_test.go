@@ -3,6 +3,7 @@ package executors_test
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/mixillo/remediator/internal/executors/cloudrun"
 	_ "github.com/mixillo/remediator/internal/executors/monitoring"
 	_ "github.com/mixillo/remediator/internal/executors/web"
+	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/sandbox"
 )
 
@@ -186,9 +188,13 @@ func TestEveryAction(t *testing.T) {
 			t.Parallel()
 			kind, _ := executors.LookupAction(name)
 			describes(t, name, kind.Doc, kind.New())
+			if _, tells := kind.New().(executors.Debtor); tells != (kind.Settles != "") {
+				t.Errorf("settles %q, and tells how the debt stands: %t", kind.Settles, tells)
+			}
 			for duty, check := range map[string]func(*fixture, executors.Action){
 				"there and back": thereAndBack, "foreign hand": foreignHand, "etag bump": etagBump,
 				"ambiguous": ambiguous, "fails inside": failsInside, "called off": calledOff,
+				"held": heldByPeople, "another hand": anotherHand, "own hand": ownHand,
 			} {
 				t.Run(duty, func(t *testing.T) {
 					t.Parallel()
@@ -221,6 +227,7 @@ func thereAndBack(f *fixture, a executors.Action) {
 	if back.Settles != c.Debt {
 		f.Errorf("the change leaves the debt %q, its undo settles %q", c.Debt, back.Settles)
 	}
+	inverse(f.T, c, back)
 	before := shown(c.Before, c.Before)
 	if back.Debt != "" {
 		delete(before, "allocation")
@@ -243,6 +250,15 @@ func complete(t *testing.T, c executors.Change) {
 		t.Errorf("the change changes nothing: %v", c.Before)
 	case !c.Reversible && c.UndoHint == "":
 		t.Error("neither an undo nor a hint")
+	case len(c.Selects) == 0:
+		t.Error("nothing says what the change touches")
+	}
+	reach := guard.Reach{Target: c.Target, Changes: c.Target, Selects: c.Selects, Reversible: c.Reversible}
+	if no := guard.Reaches(reach); no != nil {
+		t.Errorf("what the change touches is refused: %s", no)
+	}
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(c.Before)), slices.Sorted(maps.Keys(c.After))); diff != "" {
+		t.Errorf("before and after cannot be compared key by key (-before +after):\n%s", diff)
 	}
 }
 

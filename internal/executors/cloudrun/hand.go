@@ -69,7 +69,7 @@ func handed(env executors.Env, s *runpb.Service, revisions ...*runpb.Revision) e
 
 // free refuses what is people's now, and otherwise gives the revision that serves alone.
 func free(env executors.Env, s *runpb.Service) (serving string, err error) {
-	if err = held(s); err != nil {
+	if err := held(s); err != nil {
 		return "", err
 	}
 	if serving, err = steady(s); err != nil {

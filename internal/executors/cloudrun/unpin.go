@@ -69,7 +69,7 @@ func mayUnpin(env executors.Env, s *runpb.Service) (serving string, err error) {
 	if byHand(env) {
 		return serving, nil
 	}
-	if err = held(s); err != nil {
+	if err := held(s); err != nil {
 		return "", err
 	}
 	return serving, handed(env, s)
