@@ -5,13 +5,13 @@ import (
 
 	"github.com/mixillo/remediator/internal/remediation"
 	"github.com/mixillo/remediator/internal/store"
+	"github.com/mixillo/remediator/internal/store/postgrestest"
 )
 
 // clients per core, who each wait for their answer.
 const clients = 32
 
-func benchmarkAccept(b *testing.B, newOne func() remediation.Acceptance) {
-	s := open(b, store.Config{})
+func benchmarkAccept(b *testing.B, s *store.Store, newOne func() remediation.Acceptance) {
 	b.SetParallelism(clients)
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -24,6 +24,13 @@ func benchmarkAccept(b *testing.B, newOne func() remediation.Acceptance) {
 		}
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "deliveries/s")
+}
+
+// durable is a store on a PostgreSQL that syncs what is committed.
+func durable(b *testing.B) *store.Store {
+	c := postgrestest.New(b)
+	must(b, c.Create("remediator", ""))
+	return open(b, store.Config{DSN: c.DSN("remediator")})
 }
 
 func eventOnly() remediation.Acceptance {
@@ -39,13 +46,20 @@ func eventWithRun() remediation.Acceptance {
 }
 
 // One delivery at a time needs a commit for each; many that wait share one.
-func BenchmarkAcceptAlone(b *testing.B)        { benchmarkOneClient(b, eventOnly) }
-func BenchmarkAcceptRunsAlone(b *testing.B)    { benchmarkOneClient(b, eventWithRun) }
-func BenchmarkAcceptTogether(b *testing.B)     { benchmarkAccept(b, eventOnly) }
-func BenchmarkAcceptRunsTogether(b *testing.B) { benchmarkAccept(b, eventWithRun) }
+func BenchmarkAcceptAlone(b *testing.B) { benchmarkOneClient(b, open(b, store.Config{}), eventOnly) }
+func BenchmarkAcceptRunsAlone(b *testing.B) {
+	benchmarkOneClient(b, open(b, store.Config{}), eventWithRun)
+}
+func BenchmarkAcceptTogether(b *testing.B) { benchmarkAccept(b, open(b, store.Config{}), eventOnly) }
+func BenchmarkAcceptRunsTogether(b *testing.B) {
+	benchmarkAccept(b, open(b, store.Config{}), eventWithRun)
+}
 
-func benchmarkOneClient(b *testing.B, newOne func() remediation.Acceptance) {
-	s := open(b, store.Config{})
+func BenchmarkPostgresAcceptRunsAlone(b *testing.B)    { benchmarkOneClient(b, durable(b), eventWithRun) }
+func BenchmarkPostgresAcceptTogether(b *testing.B)     { benchmarkAccept(b, durable(b), eventOnly) }
+func BenchmarkPostgresAcceptRunsTogether(b *testing.B) { benchmarkAccept(b, durable(b), eventWithRun) }
+
+func benchmarkOneClient(b *testing.B, s *store.Store, newOne func() remediation.Acceptance) {
 	for b.Loop() {
 		if _, err := s.Accept(b.Context(), newOne()); err != nil {
 			b.Fatal(err)

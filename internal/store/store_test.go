@@ -21,10 +21,14 @@ import (
 
 const child = "REMEDIATOR_STORE_TEST_CHILD"
 
-// TestMain lets the test binary be a second process: one that accepts until it is killed, or only tries to open the file.
+// TestMain lets the test binary be a second process: one that accepts until it is killed, holds runs until then, or only
+// tries to open the file.
 func TestMain(m *testing.M) {
 	if path := os.Getenv(child); path != "" {
 		acceptForever(path)
+	}
+	if dsn := os.Getenv(holderDSN); dsn != "" {
+		holdForever(dsn)
 	}
 	code := m.Run()
 	servers.Remove()
