@@ -153,7 +153,7 @@ func admissionKeys(batch []*waiting) []string {
 			keys = append(keys, "admit:"+p.Run.Target)
 		}
 		if len(w.acceptance.Resolved) > 0 || w.acceptance.Again != "" {
-			keys = append(keys, "runs")
+			keys = append(keys, runsKey)
 		}
 	}
 	return keys

@@ -72,10 +72,14 @@ func (c *commit) apply(ctx context.Context, t *transaction) error {
 
 // serialise comes before the run's own row is touched: whoever holds what all share may be waiting for that row.
 func (c *commit) serialise(ctx context.Context) error {
-	if c.Intent == nil && c.Want == nil && c.Storm == nil && !c.Unlock && !c.feeds() {
-		return nil
+	var keys []string
+	if c.Intent != nil || c.Want != nil || c.Storm != nil || c.Unlock || c.feeds() {
+		keys = append(keys, fleetKey)
 	}
-	return c.t.serialise(ctx, fleetKey)
+	if len(c.Spawn) > 0 { // the end of an alert that is heard meanwhile would miss them
+		keys = append(keys, runsKey)
+	}
+	return c.t.serialise(ctx, keys...)
 }
 
 // due says when the run needs a visit: at the end of its lease if the claim goes on, else when it wakes, or now if it waits for nothing.
@@ -310,7 +314,7 @@ func debtSQL(d remediation.Debt) (query string, args []any) {
 	}
 }
 
-// spawn inserts the follow-ups.
+// spawn inserts the follow-ups. What is known of the end of their parents' alerts is theirs too: nobody will say it again.
 func (c *commit) spawn(ctx context.Context) error {
 	for _, run := range c.Spawn {
 		due := run.WakeAt
@@ -319,6 +323,10 @@ func (c *commit) spawn(ctx context.Context) error {
 		}
 		if err := insertRun(ctx, c.t, run, due); err != nil {
 			return err
+		}
+		_, err := c.t.Exec(ctx, `UPDATE runs SET ended_at = (SELECT p.ended_at FROM runs AS p WHERE p.id = $1) WHERE id = $2 AND $1 <> ''`, run.Parent, run.ID)
+		if err != nil {
+			return fmt.Errorf("telling follow-up %s whether the alert has ended: %w", run.ID, err)
 		}
 		c.later = append(c.later, wish{task{kind: advanceTask, hint: remediation.Hint{Run: run.ID, Version: run.Version}}, due})
 		c.jobs = append(c.jobs, backstop(advanceArgs{Run: run.ID, Version: run.Version}, later(due, c.Now.Add(c.lease))))

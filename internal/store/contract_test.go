@@ -28,6 +28,7 @@ func TestContractOnPostgreSQL(t *testing.T) {
 func contract(t *testing.T, open func(*testing.T) *world) {
 	tests := recordsContract()
 	maps.Copy(tests, coreContract())
+	maps.Copy(tests, standingContract())
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

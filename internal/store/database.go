@@ -42,6 +42,9 @@ type transaction struct {
 // fleetKey is held by whatever reads or changes what all runs share: locks, pauses, budgets, breakers.
 const fleetKey = "fleet"
 
+// runsKey is held by whatever changes runs that others hold, or adds some that such a change must not miss.
+const runsKey = "runs"
+
 // severity says what an error of the database means for the store.
 type severity int
 

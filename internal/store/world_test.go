@@ -33,6 +33,7 @@ type subject interface {
 	remediation.Runs
 	remediation.Outbox
 	records
+	standing
 	Pause(ctx context.Context, p guard.Pause) error
 	Release(ctx context.Context, rule, target string) (int, error)
 }

@@ -216,13 +216,13 @@ func (c *commit) debts() {
 	}
 }
 
-// spawn inserts the follow-ups.
+// spawn inserts the follow-ups. What is known of the end of their parents' alerts is theirs too: nobody will say it again.
 func (c *commit) spawn() {
 	for _, r := range c.Spawn {
 		due := r.WakeAt
 		if due.IsZero() {
 			due = c.Now
 		}
-		put(c.t, c.t.runs, r.ID, run{Run: r, due: due})
+		put(c.t, c.t.runs, r.ID, run{Run: r, due: due, ended: c.t.runs[r.Parent].ended})
 	}
 }

@@ -1,0 +1,354 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mixillo/remediator/internal/guard"
+	"github.com/mixillo/remediator/internal/remediation"
+)
+
+// standing is what the contract asks of a store about all that stands in the way of acts beside pauses, locks, breakers and budgets.
+type standing interface {
+	ReleaseStorm(ctx context.Context) error
+	Storm(ctx context.Context) (seen, released time.Time, err error)
+	Mark(ctx context.Context, m remediation.Mark) error
+	Unmark(ctx context.Context, target, revision string) (bool, error)
+	Answer(ctx context.Context, a remediation.Approval) error
+}
+
+func standingContract() map[string]func(*world) {
+	return map[string]func(*world){
+		"a person's hold":              holds,
+		"a storm pages once":           stormPagesOnce,
+		"a latch waits for a release":  latches,
+		"parked runs":                  parkedRuns,
+		"marks":                        marks,
+		"an answer to a plan":          answers,
+		"follow-ups know of the end":   followUpsKnowOfTheEnd,
+		"what an act was is debited":   actsAreKept,
+		"an answer is not for a visit": answerMeetsAVisit,
+	}
+}
+
+// hold accepts an event that is a person's word about an incident.
+func (w *world) hold(h remediation.Hold) {
+	w.t.Helper()
+	_, err := w.Accept(w.t.Context(), remediation.Acceptance{Event: newEvent(), Holds: []remediation.Hold{h}})
+	must(w.t, err)
+}
+
+func holds(w *world) {
+	a := firing("e")
+	a.IncidentID, a.IncidentKey = "Q1", "key"
+	run := w.born(a, "api")
+	heldBy := func(what, want string) {
+		w.t.Helper()
+		s, err := w.Snapshot(w.t.Context(), remediation.SnapshotQuery{Now: noon, Run: run.ID, Rule: "restart", Target: "api"})
+		must(w.t, err)
+		if s.HeldBy != want {
+			w.t.Errorf("%s: held by %q, want %q", what, s.HeldBy, want)
+		}
+	}
+	heldBy("nobody is at it", "")
+	w.hold(remediation.Hold{IncidentID: "Q2", IncidentKey: "other", By: "ann", At: noon})
+	heldBy("another incident", "")
+	w.hold(remediation.Hold{IncidentKey: "key", By: "ben", At: noon})
+	w.reopen()
+	heldBy("by its key", "ben")
+	w.hold(remediation.Hold{IncidentKey: "key", Lifted: true, At: noon})
+	heldBy("let go of", "")
+	w.hold(remediation.Hold{IncidentID: "Q1", By: "cid", At: noon})
+	heldBy("by its id", "cid")
+	w.hold(remediation.Hold{IncidentID: "Q2", IncidentKey: "other", Lifted: true, At: noon})
+	heldBy("another one is let go of", "cid")
+	w.hold(remediation.Hold{IncidentID: "Q1", IncidentKey: "key", Lifted: true, At: noon})
+	heldBy("let go of by its id", "")
+}
+
+func stormPagesOnce(w *world) {
+	wants := func(target string, at time.Time) {
+		w.t.Helper()
+		run := w.born(firing("e-"+newID()), target)
+		must(w.t, w.commit(&run, func(c *remediation.Commit) { c.Want = &guard.Want{Target: target, At: at} }))
+	}
+	wants("a", noon)
+	wants("b", noon)
+	wants("a", noon.Add(time.Minute))
+	w.reopen()
+	want := map[string]int64{"a": noon.Add(time.Minute).UnixMicro(), "b": noon.UnixMicro()}
+	if diff := cmp.Diff(want, byTarget(w.snapshot("restart", "c").Wants)); diff != "" {
+		w.t.Errorf("wants (-want +got):\n%s", diff)
+	}
+	paged := func(what string, want bool) {
+		w.t.Helper()
+		run := w.born(firing("e-"+newID()), "c-"+newID())
+		page := remediation.Message{ID: newID(), Run: "storm-" + newID(), Channel: remediation.PagerDuty, Kind: remediation.Note, CreatedAt: noon}
+		must(w.t, w.commit(&run, func(c *remediation.Commit) {
+			c.Storm = &remediation.StormCall{Since: w.clock.now().Add(-time.Minute), Page: page}
+		}))
+		_, _, ok, err := w.Next(w.t.Context(), remediation.Lane{Run: page.Run, Channel: remediation.PagerDuty}, w.clock.now(), time.Minute)
+		must(w.t, err)
+		if ok != want {
+			w.t.Errorf("%s: paged %t, want %t", what, ok, want)
+		}
+	}
+	paged("the first refusal", true)
+	w.clock.advance(59 * time.Second)
+	paged("in the same storm", false)
+	w.clock.advance(59 * time.Second)
+	paged("it goes on", false)
+	w.clock.advance(61 * time.Second)
+	paged("the next storm", true)
+	w.clock.advance(time.Second)
+	must(w.t, w.ReleaseStorm(w.t.Context()))
+	if s := w.snapshot("restart", "c"); !s.Released.Equal(w.clock.now()) {
+		w.t.Errorf("released at %s, want %s", s.Released, w.clock.now())
+	}
+	w.clock.advance(time.Second)
+	paged("after a release", true)
+	seen, released, err := w.Storm(w.t.Context())
+	must(w.t, err)
+	if !seen.Equal(w.clock.now()) || !released.Equal(w.clock.now().Add(-time.Second)) {
+		w.t.Errorf("a storm was seen at %s, and ended at %s", seen, released)
+	}
+}
+
+func byTarget(all []guard.Want) map[string]int64 {
+	out := map[string]int64{}
+	for _, w := range all {
+		out[w.Target] = w.At.UnixMicro()
+	}
+	return out
+}
+
+// once lets the run make an act of a kind that waits for a release afterwards.
+func (w *world) once(run *remediation.Run, kind string) error {
+	return w.commit(run, func(c *remediation.Commit) {
+		c.Run.Rule, c.Intent = "restart", w.intent(*run, "restart", plenty)
+		c.Intent.Query.Once, c.Intent.Query.Act.Kind = true, kind
+	})
+}
+
+func latches(w *world) {
+	var refusal *guard.Refusal
+	again := func(what, kind string, free bool) {
+		w.t.Helper()
+		run := w.born(firing("e-"+newID()), "api")
+		err := w.once(&run, kind)
+		if free && err != nil || !free && (!errors.As(err, &refusal) || refusal.Reason != guard.AwaitsRelease) {
+			w.t.Errorf("%s: %v", what, err)
+		}
+		must(w.t, w.commit(&run, func(c *remediation.Commit) { c.Unlock, c.Unlatch = true, true }))
+	}
+	first := w.born(firing("e"), "api")
+	must(w.t, w.once(&first, "rollback"))
+	must(w.t, w.once(&first, "rollback")) // its own latch does not stop it
+	must(w.t, w.commit(&first, func(c *remediation.Commit) { c.Unlock = true }))
+	w.reopen()
+	again("another run's", "rollback", false)
+	again("another kind, which has no effect", "restart", true)
+	again("and leaves no latch", "restart", true)
+	if n, err := w.Release(w.t.Context(), "restart", ""); n != 0 || err != nil {
+		w.t.Errorf("releasing the rule opened %d, %v", n, err)
+	}
+	again("after a release of the rule", "rollback", false)
+	if n, err := w.Release(w.t.Context(), "", "api"); n != 1 || err != nil {
+		w.t.Errorf("releasing the target opened %d, %v", n, err)
+	}
+	again("after a release", "rollback", true)
+}
+
+func parkedRuns(w *world) {
+	var parked []string
+	for _, c := range []struct {
+		outcome remediation.Outcome
+		reason  guard.Reason
+		parks   bool
+	}{
+		{remediation.RefusedRun, guard.Paused, true}, {remediation.RefusedRun, guard.RulesDiffer, true},
+		{remediation.RefusedRun, guard.Cooldown, false}, {remediation.NotFixed, guard.Paused, false},
+	} {
+		run := w.born(firing("e-"+newID()), "api")
+		run.Rule = "restart"
+		w.end(&run, c.outcome, c.reason)
+		if c.parks {
+			parked = append(parked, run.ID)
+		}
+	}
+	w.parkedAre("refused", parked...)
+	w.reopen()
+	w.parkedAre("after a restart", parked...)
+	again := func(run string) (remediation.Accepted, remediation.Proposal) {
+		w.t.Helper()
+		p := proposal(firing("again-"+run), "api")
+		event := newEvent() // of the former attempt: it is stored, and this one is not
+		got, err := w.Accept(w.t.Context(), remediation.Acceptance{Again: run, Event: event, Proposals: []remediation.Proposal{p}})
+		must(w.t, err)
+		return got, p
+	}
+	if got, p := again(parked[0]); got.Duplicate || len(got.Runs) != 1 || got.Runs[0].Run != p.Run.ID {
+		w.t.Errorf("the next attempt: %+v", got)
+	}
+	if got, _ := again(parked[0]); !got.Duplicate || len(got.Runs) != 0 {
+		w.t.Errorf("the next attempt, twice: %+v", got)
+	}
+	if got, _ := again("none"); !got.Duplicate || len(got.Runs) != 0 {
+		w.t.Errorf("the next attempt of no run: %+v", got)
+	}
+	w.parkedAre("one is judged again", parked[1])
+	c, err := w.claimEpisode(parked[1])
+	must(w.t, err)
+	end := remediation.Resolution{Source: "alertmanager", Episode: c, At: noon}
+	_, err = w.Accept(w.t.Context(), remediation.Acceptance{Event: newEvent(), Resolved: []remediation.Resolution{end}})
+	must(w.t, err)
+	w.parkedAre("its alert has ended")
+}
+
+// claimEpisode tells the episode of a parked run.
+func (w *world) claimEpisode(id string) (string, error) {
+	all, err := w.Parked(w.t.Context())
+	for _, run := range all {
+		if run.ID == id {
+			return run.Alert.Episode, err
+		}
+	}
+	return "", errors.Join(err, remediation.ErrNotFound)
+}
+
+func (w *world) parkedAre(what string, want ...string) {
+	w.t.Helper()
+	all, err := w.Parked(w.t.Context())
+	must(w.t, err)
+	var got []string
+	for _, run := range all {
+		got = append(got, run.ID)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		w.t.Errorf("%s: parked (-want +got):\n%s", what, diff)
+	}
+}
+
+func marks(w *world) {
+	for _, m := range []remediation.Mark{
+		{Target: "api", Revision: "api-7", Reason: "a new column", Actor: "ann", At: noon},
+		{Target: "api", Revision: "api-9", Reason: "first words", Actor: "ann", At: noon},
+		{Target: "api", Revision: "api-9", Reason: "better words", Actor: "ben", At: noon},
+		{Target: "web", Revision: "web-1", Reason: "elsewhere", Actor: "ann", At: noon},
+	} {
+		must(w.t, w.Mark(w.t.Context(), m))
+	}
+	w.reopen()
+	are := func(target string, want map[string]string) {
+		w.t.Helper()
+		got := w.propose(firing("e-"+newID()), target)
+		c, err := w.claim(got.Runs[0])
+		must(w.t, err)
+		if diff := cmp.Diff(want, c.Marks); diff != "" {
+			w.t.Errorf("marks of %s (-want +got):\n%s", target, diff)
+		}
+	}
+	are("api", map[string]string{"api-7": "a new column", "api-9": "better words"})
+	are("db", nil)
+	for i, want := range []bool{true, false} {
+		if was, err := w.Unmark(w.t.Context(), "api", "api-9"); was != want || err != nil {
+			w.t.Errorf("taken back %d times: %t, %v", i+1, was, err)
+		}
+	}
+	are("api", map[string]string{"api-7": "a new column"})
+}
+
+// asks lets a run wait for an answer.
+func (w *world) asks(digest string) remediation.Run {
+	w.t.Helper()
+	run := w.born(firing("e-"+newID()), "api-"+newID())
+	must(w.t, w.commit(&run, func(c *remediation.Commit) {
+		c.Run.State, c.Run.Phase, c.Run.Asked, c.Run.WakeAt, c.Lease = remediation.Waiting, remediation.PhaseAsk, digest, noon.Add(time.Hour), time.Time{}
+	}))
+	return run
+}
+
+func answers(w *world) {
+	run := w.asks("digest")
+	yes := remediation.Approval{Run: run.ID, Digest: "digest", Actor: "ann", Reason: "r", Approved: true, At: noon}
+	for what, c := range map[string]struct {
+		change func(*remediation.Approval)
+		want   error
+	}{
+		"to no run":      {func(a *remediation.Approval) { a.Run = "none" }, remediation.ErrNotFound},
+		"to other words": {func(a *remediation.Approval) { a.Digest = "other" }, remediation.ErrStaleHint},
+	} {
+		a := yes
+		c.change(&a)
+		if err := w.Answer(w.t.Context(), a); !errors.Is(err, c.want) {
+			w.t.Errorf("an answer %s: %v", what, err)
+		}
+	}
+	must(w.t, w.Answer(w.t.Context(), yes))
+	no := yes
+	no.Approved = false
+	if err := w.Answer(w.t.Context(), no); !errors.Is(err, remediation.ErrStaleHint) {
+		w.t.Errorf("a second answer: %v", err)
+	}
+	w.reopen()
+	c, err := w.claim(remediation.Hint{Run: run.ID, Version: run.Version})
+	must(w.t, err)
+	if diff := cmp.Diff(&yes, c.Approval); diff != "" {
+		w.t.Errorf("the answer (-want +got):\n%s", diff)
+	}
+	must(w.t, w.commit(&c.Run, func(c *remediation.Commit) {
+		c.Run.State, c.Run.Asked, c.Run.WakeAt, c.Lease = remediation.Waiting, "the next rung", noon.Add(time.Hour), time.Time{}
+	}))
+	if c, err = w.claim(remediation.Hint{Run: run.ID, Version: c.Run.Version}); err != nil || c.Approval != nil {
+		w.t.Errorf("the next question has the answer %+v, %v", c.Approval, err)
+	}
+}
+
+// A run that is being visited asks nothing: the visit may be ending its patience.
+func answerMeetsAVisit(w *world) {
+	run := w.asks("digest")
+	w.clock.advance(time.Hour)
+	_, err := w.claim(remediation.Hint{Run: run.ID, Version: run.Version})
+	must(w.t, err)
+	yes := remediation.Approval{Run: run.ID, Digest: "digest", Actor: "ann", Approved: true, At: noon}
+	if err := w.Answer(w.t.Context(), yes); !errors.Is(err, remediation.ErrStaleHint) {
+		w.t.Errorf("an answer to a run that is being visited: %v", err)
+	}
+}
+
+func followUpsKnowOfTheEnd(w *world) {
+	parent := w.born(firing("e"), "api")
+	end := remediation.Resolution{Source: "alertmanager", Episode: "e", At: noon}
+	_, err := w.Accept(w.t.Context(), remediation.Acceptance{Event: newEvent(), Resolved: []remediation.Resolution{end}})
+	must(w.t, err)
+	follow := proposal(firing("e"), "api").Run
+	follow.Origin, follow.State, follow.WakeAt, follow.Parent = remediation.ByFollowUp, remediation.Waiting, noon.Add(time.Hour), parent.ID
+	alone := follow
+	alone.ID, alone.Parent = newID(), ""
+	must(w.t, w.commit(&parent, func(c *remediation.Commit) { c.Spawn = []remediation.Run{follow, alone} }))
+	for id, want := range map[string]time.Time{follow.ID: noon, alone.ID: {}} {
+		c, err := w.claim(remediation.Hint{Run: id})
+		must(w.t, err)
+		if !c.Episode.EndedAt.Equal(want) {
+			w.t.Errorf("follow-up %s: its alert ended at %s, want %s", id, c.Episode.EndedAt, want)
+		}
+	}
+}
+
+func actsAreKept(w *world) {
+	run := w.born(firing("e"), "api")
+	act := guard.Act{
+		Run: run.ID, Rule: "restart", Target: "api", At: noon, Kind: "rollback", From: map[string]string{"rev": "7"}, To: map[string]string{"rev": "6"},
+	}
+	must(w.t, w.commit(&run, func(c *remediation.Commit) {
+		c.Intent = w.intent(run, "restart", plenty)
+		c.Intent.Act = act
+	}))
+	w.reopen()
+	if diff := cmp.Diff([]guard.Act{act}, w.snapshot("restart", "api").Acts); diff != "" {
+		w.t.Errorf("acts (-want +got):\n%s", diff)
+	}
+}
