@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mixillo/remediator/internal/sandbox"
+	"github.com/mixillo/remediator/internal/store/postgrestest"
 )
 
 // The secrets of the torture's world; they guard nothing.
@@ -45,7 +46,7 @@ type campaign struct {
 	program  string
 	dsn      string
 	rows     database
-	age      string // statement that ends the leases of messages, as if the servers had been down for as long
+	cluster  *postgrestest.Cluster // nil on SQLite
 	stats    *stats
 	fates    *fates
 	world    *world

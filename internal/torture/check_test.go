@@ -148,10 +148,18 @@ func (c *checker) judged(r receipt) {
 	}
 }
 
-// incidents: what PagerDuty's own webhook was answered with 2xx for came to a run.
+// incidents: what PagerDuty's own webhook was answered with 2xx for came to a run, and no outage has two incidents: the second would page a
+// human for nothing.
 func (c *checker) incidents() {
-	delivered := map[string]bool{}
+	delivered, opened := map[string]bool{}, map[string]string{}
 	for _, e := range c.Ledger {
+		if e.Verb == "incident_created" {
+			key := detail(e, "incident_key")
+			if first, again := opened[key]; again {
+				c.find(faultTwice, e.Resource, "is a second incident of one outage, after %s: %s", first, detail(e, "title"))
+			}
+			opened[key] = e.Resource
+		}
 		if e.Verb == "webhook_delivered" && detail(e, "event_type") == "incident.triggered" {
 			delivered[e.Resource] = true
 		}

@@ -99,12 +99,13 @@ func (f fate) play(ctx context.Context, r *replica, p *process) {
 // fates draws the lives of a torture.
 type fates struct {
 	odds  map[fateKind]int
-	mean  time.Duration // of a life, once up
+	mean  time.Duration // of a life, once up; longer on a machine that is slow to start one
 	lease time.Duration // what a pause is longer than
 	dir   string        // where passes are written
 
 	mu     sync.Mutex
 	dice   *rand.Rand
+	start  time.Duration  // how long servers took to come up lately
 	marks  map[string]int // passes a life makes, by name
 	logs   int
 	latest string
@@ -154,9 +155,18 @@ func (s *fates) pick() fateKind {
 	return fateKill
 }
 
-// span draws the length of a life: mostly short, sometimes long enough for a run to end in peace.
+// span draws the length of a life: mostly short, sometimes long enough for a run to end in peace. Where a start takes long, lives have to
+// be long too, or nothing would come to its end.
 func (s *fates) span() time.Duration {
-	return min(time.Duration(s.dice.ExpFloat64()*float64(s.mean))+50*time.Millisecond, 5*s.mean)
+	mean := max(s.mean, 3*s.start)
+	return min(time.Duration(s.dice.ExpFloat64()*float64(mean))+50*time.Millisecond, 5*mean)
+}
+
+// started learns how long a server takes to come up.
+func (s *fates) started(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.start = (3*s.start + d) / 4
 }
 
 // learn takes up the marks that the last logged life came by.

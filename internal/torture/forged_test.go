@@ -169,6 +169,11 @@ func twiceForgeries() []forgery {
 			e.record("r1", 15, remediation.EntryOutcome, "fixed: again")
 			e.rerun("r1", func(r *remediation.Run) { r.Entries, r.Head = 4, e.Journal["r1"][3].Hash })
 		}, faultTwice},
+		{"an outage has two incidents", func(e *evidence) {
+			for _, id := range []string{"Q8", "Q9"} {
+				e.ledger(sandbox.Entry{System: "pagerduty", Verb: "incident_created", Resource: id, Detail: map[string]any{"incident_key": "k"}}, 1)
+			}
+		}, faultTwice},
 		{"a note was left twice", func(e *evidence) { e.again("note_added") }, faultTwice},
 		{"a post was left twice", func(e *evidence) { e.again("message_posted") }, faultTwice},
 		{"an incident was acknowledged twice", func(e *evidence) { e.again("incident_acknowledged") }, faultTwice},

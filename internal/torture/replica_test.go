@@ -103,6 +103,9 @@ func (r *replica) live(ctx context.Context, p *process, f fate, up <-chan struct
 		if !died.IsZero() {
 			r.stats.restarted(time.Since(died))
 		}
+		if r.fates != nil {
+			r.fates.started(time.Since(p.began))
+		}
 	case <-p.ended:
 		return
 	case <-ctx.Done():

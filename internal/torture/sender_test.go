@@ -74,18 +74,18 @@ type tally struct {
 
 const (
 	sendPatience = 3 * time.Second // for one answer
-	mostWaiting  = 4096
+	mostWaiting  = 8192
+	sendersHands = 384 // deliveries on their way at a time: a server that is halted holds those it has
 	firstAgain   = 50 * time.Millisecond
 	lastAgain    = time.Second
-	sendersLinks = 128
 )
 
 type sender struct {
 	senderConfig
 	client  http.Client
 	journal *os.File
-	places  chan struct{} // one for each delivery that waits
-	waiting sync.WaitGroup
+	queue   chan delivery
+	hands   sync.WaitGroup
 	turn    atomic.Int64
 	tally   struct{ accepted, retried, turned, waiting, stalled atomic.Int64 }
 	failed  atomic.Pointer[error]
@@ -98,7 +98,7 @@ func sendAlways(in io.Reader, out io.Writer) error {
 	if !lines.Scan() {
 		return fmt.Errorf("no configuration was given: %w", lines.Err())
 	}
-	s := &sender{places: make(chan struct{}, mostWaiting)}
+	s := &sender{queue: make(chan delivery, mostWaiting)}
 	if err := json.Unmarshal(lines.Bytes(), &s.senderConfig); err != nil {
 		return err
 	}
@@ -106,12 +106,20 @@ func sendAlways(in io.Reader, out io.Writer) error {
 	if s.journal, err = os.OpenFile(s.Journal, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
 		return err
 	}
-	s.client = http.Client{Timeout: sendPatience, Transport: &http.Transport{MaxIdleConnsPerHost: sendersLinks, MaxConnsPerHost: sendersLinks}}
+	s.client = http.Client{Timeout: sendPatience, Transport: &http.Transport{MaxIdleConnsPerHost: sendersHands, MaxConnsPerHost: sendersHands}}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go s.report(ctx, out, ended)
-	s.obey(ctx, lines)
-	s.waiting.Wait()
+	for range sendersHands {
+		s.hands.Go(func() {
+			for d := range s.queue {
+				s.send(ctx, d)
+			}
+		})
+	}
+	s.obey(lines)
+	close(s.queue)
+	s.hands.Wait()
 	stop()
 	<-ended
 	s.say(out, true)
@@ -122,7 +130,7 @@ func sendAlways(in io.Reader, out io.Writer) error {
 }
 
 // obey makes up deliveries at the rate, and those it is told, until it is told to stop or nobody is there to tell it.
-func (s *sender) obey(ctx context.Context, lines *bufio.Scanner) {
+func (s *sender) obey(lines *bufio.Scanner) {
 	orders := make(chan order)
 	go func() {
 		defer close(orders)
@@ -144,27 +152,25 @@ func (s *sender) obey(ctx context.Context, lines *bufio.Scanner) {
 			if !more {
 				return
 			}
-			s.places <- struct{}{}
-			s.send(ctx, *o.Delivery)
+			s.tally.waiting.Add(1)
+			s.queue <- *o.Delivery
 		case now := <-tick.C:
 			for due := int64(now.Sub(began).Seconds() * float64(s.Rate)); made < due; made++ {
-				s.makeUp(ctx, own)
+				s.makeUp(own)
 			}
 		}
 	}
 }
 
-// makeUp sends one delivery of the sender's own, unless too many wait: then it is as if it had not happened.
-func (s *sender) makeUp(ctx context.Context, own source) {
-	select {
-	case s.places <- struct{}{}:
-		if d, ok := own.next(time.Now()); ok {
-			s.send(ctx, d)
-			return
-		}
-		<-s.places
-	default:
+// makeUp takes up one delivery of the sender's own, unless too many wait: then it is as if it had not happened.
+func (s *sender) makeUp(own source) {
+	if len(s.queue) >= mostWaiting/2 {
 		s.tally.stalled.Add(1)
+		return
+	}
+	if d, ok := own.next(time.Now()); ok {
+		s.tally.waiting.Add(1)
+		s.queue <- d
 	}
 }
 
@@ -182,24 +188,21 @@ func (s *sender) source() source {
 
 // send keeps a delivery until it is taken.
 func (s *sender) send(ctx context.Context, d delivery) {
-	s.tally.waiting.Add(1)
-	s.waiting.Go(func() {
-		defer func() { <-s.places; s.tally.waiting.Add(-1) }()
-		wait := firstAgain
-		for tries := 1; ; tries++ {
-			r, err := s.post(d)
-			r.Tries = tries
-			if err == nil && (r.Status < 300 || r.Status >= 400 && r.Status < 500 && r.Status != http.StatusTooManyRequests) {
-				s.write(r)
-				return
-			}
-			s.tally.retried.Add(1)
-			if !pause(ctx, wait) {
-				return
-			}
-			wait = min(2*wait, lastAgain)
+	defer s.tally.waiting.Add(-1)
+	wait := firstAgain
+	for tries := 1; ; tries++ {
+		r, err := s.post(d)
+		r.Tries = tries
+		if err == nil && (r.Status < 300 || r.Status >= 400 && r.Status < 500 && r.Status != http.StatusTooManyRequests) {
+			s.write(r)
+			return
 		}
-	})
+		s.tally.retried.Add(1)
+		if !pause(ctx, wait) {
+			return
+		}
+		wait = min(2*wait, lastAgain)
+	}
 }
 
 // post makes one try.

@@ -1,14 +1,21 @@
 package torture
 
 import (
-	"path/filepath"
+	"os/exec"
 	"testing"
 	"time"
 )
 
-// shortWhile is how long each database is tortured where nobody says how long.
-const shortWhile = 40 * time.Second
+const (
+	// shortWhile is how long each database is tortured where nobody says how long.
+	shortWhile = 30 * time.Second
+	// shortLease is what a halt is waited for.
+	shortLease = 2 * time.Second
+	// longTorture is from how many minutes on everything is tried.
+	longTorture = 10
+)
 
+// duration is how long each database is tortured.
 func duration() time.Duration {
 	if *minutes > 0 {
 		return time.Duration(*minutes * float64(time.Minute))
@@ -16,16 +23,67 @@ func duration() time.Duration {
 	return shortWhile
 }
 
-func asked(database string) bool { return *dbs == "both" || *dbs == database }
+// aside is how long the troubles of a disk take beside that.
+func aside() time.Duration { return max(duration()/10, shortWhile/2) }
+
+// only leaves out what was not asked for.
+func only(t *testing.T, database string) {
+	t.Helper()
+	if testing.Short() || *figures || *dbs != "both" && *dbs != database {
+		t.Skip("not asked for")
+	}
+}
 
 // TestTortureSQLite: one server, started again as soon as it dies.
 func TestTortureSQLite(t *testing.T) {
-	if testing.Short() || !asked("sqlite") {
-		t.Skip("not asked for")
+	only(t, "sqlite")
+	torture(t, plan{
+		name: "sqlite", lease: shortLease, servers: 1, services: 40, workers: 10, rate: *rate, mean: 1200 * time.Millisecond, lasts: duration(),
+		odds: map[fateKind]int{fateKill: 5, fateMark: 5, fatePause: 2}, place: onSQLite,
+	})
+}
+
+// TestTorturePostgres: three servers on one database, which is itself stopped at once now and then. While one is halted for longer than
+// its lease, another takes its runs over.
+func TestTorturePostgres(t *testing.T) {
+	only(t, "postgres")
+	torture(t, plan{
+		name: "postgres", lease: shortLease, servers: 3, services: 40, workers: 10, rate: *rate, mean: 2 * time.Second, lasts: duration(),
+		odds: map[fateKind]int{fateKill: 4, fateMark: 4, fatePause: 3}, place: onPostgres, harm: stopsPostgres,
+	})
+}
+
+// TestTortureDefaultLease: halted for longer than the lease that the program has by default.
+func TestTortureDefaultLease(t *testing.T) {
+	only(t, "postgres")
+	if *minutes < longTorture {
+		t.Skip("the default lease takes too long for a short torture")
 	}
 	torture(t, plan{
-		name: "sqlite", lease: 2 * time.Second, servers: 1, services: 40, workers: 10, rate: *rate, mean: 1200 * time.Millisecond, lasts: duration(),
-		odds: map[fateKind]int{fateKill: 5, fateMark: 5, fatePause: 2}, place: onSQLite,
+		name: "postgres, default lease", servers: 3, services: 40, workers: 10, rate: *rate, mean: 3 * time.Second, lasts: 3 * time.Minute,
+		odds: map[fateKind]int{fatePause: 1}, place: onPostgres,
+	})
+}
+
+// TestTortureDisk: the disk is full now and then. What was answered with 2xx before is there, and nothing is answered with it then.
+func TestTortureDisk(t *testing.T) {
+	only(t, "sqlite")
+	torture(t, plan{
+		name: "sqlite, disk full", lease: shortLease, servers: 1, services: 12, workers: 4, rate: *rate, mean: 4 * time.Second, lasts: aside(),
+		odds: map[fateKind]int{fateKill: 1}, place: onSmallDisk, harm: fillsTheDisk,
+	})
+}
+
+// TestTortureSync: fsync fails from some call on, and with it a commit whose end nobody knows. The server must end, and what it has
+// answered with 2xx must be there after a clean restart.
+func TestTortureSync(t *testing.T) {
+	only(t, "sqlite")
+	if _, err := exec.LookPath("strace"); err != nil {
+		leaveOut(t, "no strace here (Debian package strace)")
+	}
+	torture(t, plan{
+		name: "sqlite, fsync fails", lease: shortLease, servers: 1, services: 12, workers: 4, rate: *rate, mean: time.Second, lasts: aside(),
+		odds: map[fateKind]int{fateSync: 1}, place: onSQLite,
 	})
 }
 
@@ -37,10 +95,4 @@ func torture(t *testing.T, p plan) {
 	if !a.clean() {
 		t.Errorf("%s: the evidence is against it; seed %d", p.name, *seed)
 	}
-}
-
-func onSQLite(_ *testing.T, c *campaign) {
-	path := filepath.Join(c.dir, "db")
-	c.dsn = "sqlite:" + path
-	c.rows = database{driver: "sqlite", source: "file:" + path + "?_pragma=busy_timeout(10000)"}
 }
