@@ -24,13 +24,14 @@ type workshop struct {
 	dir     string
 	dormant map[string]bool // the mutants that sleep in one build, by name
 
-	mu    sync.Mutex
-	built map[string]func() (string, error)
+	mu      sync.Mutex
+	built   map[string]func() (string, error)
+	leftOut map[string]bool // commands
 }
 
 // newWorkshop plants the mutants: each by itself, and together those that can sleep.
 func newWorkshop(dir string, mutants []mutant) (*workshop, error) {
-	w := &workshop{dir: dir, dormant: map[string]bool{}, built: map[string]func() (string, error){}}
+	w := &workshop{dir: dir, dormant: map[string]bool{}, built: map[string]func() (string, error){}, leftOut: map[string]bool{}}
 	sleepers := map[string][]sleeper{}
 	for _, m := range mutants {
 		original, planted, err := m.planted()
@@ -156,6 +157,18 @@ func (w *workshop) run(ctx context.Context, c command, name string, flags ...str
 	default:
 		return out, false, err
 	}
+}
+
+func (w *workshop) leaveOut(c command) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.leftOut[c.String()] = true
+}
+
+func (w *workshop) isLeftOut(c command) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.leftOut[c.String()]
 }
 
 func first(a, b string) string {
