@@ -18,7 +18,7 @@ HAVE_PROMTOOL     := command -v promtool >/dev/null
 HAVE_CC           := printf '\#include <stdlib.h>\nint main(void){return 0;}\n' | $$($(GO) env CC) -x c -o /dev/null - 2>/dev/null
 
 .DEFAULT_GOAL := build
-.PHONY: build test setup vet lint fmt tidy-check linter demo fuzz properties clean help
+.PHONY: build test setup vet lint fmt tidy-check linter demo fuzz properties mutants clean help
 
 build: ## build bin/remediator, static and stripped
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/remediator ./cmd/remediator
@@ -85,6 +85,10 @@ properties: ## run every property of guards and breakers on CHECKS schedules (40
 	   /\[rapid\] OK, passed/ { sub(/.*OK, passed /, ""); sequences += $$1; next } \
 	   !/^(===|--- PASS|PASS|ok)/ { print } \
 	   END { printf "properties: %d hold in %d sequences\n", passed, sequences }'
+
+# go's overlay plants them, so that the tree is never touched.
+mutants: ## plant bugs and see the tests catch each (MUTANT=, a pattern of their names)
+	$(GO) test ./internal/mutants -run '^TestMutants$$' -v -count=1 -timeout 60m -plant $(if $(MUTANT),-only '$(MUTANT)')
 
 clean: ## remove what was built
 	rm -rf bin coverage.out

@@ -15,7 +15,7 @@ func TestListIsSound(t *testing.T) {
 		t.Errorf("%d mutants, want at least %d", len(all), fewest)
 	}
 	for _, m := range all {
-		if _, err := m.planted(); err != nil {
+		if _, _, err := m.planted(); err != nil {
 			t.Errorf("%s: %v", m.name, err)
 		}
 		for _, c := range m.caught {

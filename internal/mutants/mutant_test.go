@@ -154,17 +154,17 @@ func (m mutant) plant(text string) (string, error) {
 	return text, nil
 }
 
-// planted reads the file and plants the bug.
-func (m mutant) planted() (string, error) {
+// planted reads the file and gives it as it is and with the bug in it.
+func (m mutant) planted() (original, planted string, err error) {
 	text, err := os.ReadFile(filepath.Join(root, m.file))
 	if err != nil {
-		return "", fmt.Errorf("reading the file to be changed: %w", err)
+		return "", "", fmt.Errorf("reading the file to be changed: %w", err)
 	}
-	changed, err := m.plant(string(text))
-	if err == nil && changed == string(text) {
+	planted, err = m.plant(string(text))
+	if err == nil && planted == string(text) {
 		err = errors.New("it changes nothing")
 	}
-	return changed, err
+	return string(text), planted, err
 }
 
 var testFunc = regexp.MustCompile(`(?m)^func (Test\w+|Fuzz\w+)\(`)

@@ -37,9 +37,12 @@ func tail(out string) string {
 
 // String is the line of progress.
 func (r result) String() string {
-	became := "caught by " + strings.Join(r.by, " and ")
-	if r.err != nil {
+	became := "left out"
+	switch {
+	case r.err != nil:
 		became, _, _ = strings.Cut(r.err.Error(), "\n")
+	case len(r.by) > 0:
+		became = "caught by " + strings.Join(r.by, " and ")
 	}
 	return fmt.Sprintf("%s: %s (%.1f s)", r.mutant.name, became, r.seconds)
 }
@@ -47,23 +50,27 @@ func (r result) String() string {
 // report prints the closing table and fails the test for each mutant that was not caught.
 func report(t *testing.T, results []result) {
 	t.Helper()
-	caught, total := 0, 0.0
+	caught, left, total := 0, 0, 0.0
 	var table bytes.Buffer
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(w, "mutant\tcaught by\tseconds")
 	for _, r := range results {
 		by := strings.Join(r.by, " and ")
-		if r.err != nil {
+		switch {
+		case r.err != nil:
 			by = "NOT CAUGHT"
 			t.Errorf("%s (%s): %v", r.mutant.name, r.mutant.about, r.err)
-		} else {
+		case by == "":
+			by = "(left out: it needs what is not installed here)"
+			left++
+		default:
 			caught++
 		}
 		total += r.seconds
 		_, _ = fmt.Fprintf(w, "%s\t%s\t%.1f\n", r.mutant.name, by, r.seconds)
 	}
 	_ = w.Flush() // into memory
-	fmt.Printf("\n%s\n%d of %d mutants caught, in %.0f s of work\n", table.String(), caught, len(results), total)
+	fmt.Printf("\n%s\n%d of %d mutants caught, %d left out; the tests took %.0f s\n", table.String(), caught, len(results), left, total)
 }
 
 func TestFirstFailure(t *testing.T) {
@@ -82,8 +89,14 @@ func TestFirstFailure(t *testing.T) {
 
 func TestResultIsOneLine(t *testing.T) {
 	t.Parallel()
-	r := result{mutant: mutant{name: "m"}, err: errors.New("it does not compile\nx.go:1: no"), seconds: 1.25}
-	if got := r.String(); got != "m: it does not compile (1.2 s)" {
-		t.Errorf("%q", got)
+	for want, r := range map[string]result{
+		"m: it does not compile (1.2 s)":           {err: errors.New("it does not compile\nx.go:1: no"), by: []string{"x.TestA"}},
+		"m: caught by x.TestA and y.TestB (1.2 s)": {by: []string{"x.TestA", "y.TestB"}},
+		"m: left out (1.2 s)":                      {},
+	} {
+		r.mutant.name, r.seconds = "m", 1.25
+		if got := r.String(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
