@@ -12,10 +12,10 @@ import (
 	"github.com/mixillo/remediator/internal/sandbox"
 )
 
-// storm is the one message of a platform incident: it opens an incident of its own.
-func storm(id string) remediation.Message {
+// storm is the one message of a platform incident: it opens an incident of its own. As a note it also writes its text there.
+func storm(id string, kind remediation.MessageKind) remediation.Message {
 	return remediation.Message{
-		ID: id, Run: id, Kind: remediation.Escalate, IncidentKey: "remediator-storm-7", Open: true, Own: true,
+		ID: id, Run: id, Kind: kind, IncidentKey: "remediator-storm-7", Open: true, Own: true,
 		Summary: "3 targets want action within 10 minutes", Severity: "critical", Text: "Nothing was started.",
 	}
 }
@@ -36,24 +36,32 @@ func pages(w *sandbox.World) int {
 	return n
 }
 
+// stormKinds are the kinds of message by which a storm may be paged.
+var stormKinds = []remediation.MessageKind{remediation.Escalate, remediation.Note}
+
 func TestStormIsPagedAtOnce(t *testing.T) {
 	t.Parallel()
-	w, set := world(t)
-	s := newStand(set, storm("s1"))
-	s.finish(t, laneOf("s1"), 3)
-	all := w.Incidents()
-	if len(all) != 1 || pages(w) != 1 || all[0].Title != "3 targets want action within 10 minutes" || all[0].Severity != "critical" {
-		t.Fatalf("%d pages, incidents %+v", pages(w), all)
-	}
-	details, _ := all[0].Details.(map[string]any)
-	if details[connect.OpenedBy] != connect.Ourselves || details["message"] != "Nothing was started." {
-		t.Errorf("its details are %v", details)
-	}
-	if m := s.message("s1"); m.State != remediation.MessageSent || m.RemoteID != all[0].ID {
-		t.Errorf("the message is %+v", m)
-	}
-	if waited := s.clock().Sub(noon); waited > 5*time.Second {
-		t.Errorf("it was told after %s: nobody else opens it, so there is nothing to wait for", waited)
+	for _, kind := range stormKinds {
+		w, set := world(t)
+		s := newStand(set, storm("s1", kind))
+		s.finish(t, laneOf("s1"), 3)
+		all := w.Incidents()
+		if len(all) != 1 || pages(w) != 1 || all[0].Title != "3 targets want action within 10 minutes" || all[0].Severity != "critical" {
+			t.Fatalf("%s: %d pages, incidents %+v", kind, pages(w), all)
+		}
+		details, _ := all[0].Details.(map[string]any)
+		if details[connect.OpenedBy] != connect.Ourselves || details["message"] != "Nothing was started." {
+			t.Errorf("%s: its details are %v", kind, details)
+		}
+		if m := s.message("s1"); m.State != remediation.MessageSent || m.RemoteID != all[0].ID {
+			t.Errorf("%s: the message is %+v", kind, m)
+		}
+		if waited := s.clock().Sub(noon); waited > 5*time.Second {
+			t.Errorf("%s: it was told after %s: nobody else opens it, so there is nothing to wait for", kind, waited)
+		}
+		if notes := marked(all[0].Notes, "s1"); (notes == 1) != (kind == remediation.Note) {
+			t.Errorf("%s: there are %d notes", kind, notes)
+		}
 	}
 }
 
@@ -77,17 +85,13 @@ func TestStormIsPagedOnceWhateverDies(t *testing.T) {
 		"acknowledged":      func(w *sandbox.World, id string) error { return w.HumanAcknowledges(id) },
 		"resolved":          func(w *sandbox.World, id string) error { return w.HumanResolves(id) },
 	} {
-		for crashes := range 3 {
-			t.Run(fmt.Sprintf("%s, %d crashes", name, crashes), func(t *testing.T) {
+		for i := range 3 * len(stormKinds) {
+			kind, crashes := stormKinds[i%len(stormKinds)], i/len(stormKinds)
+			t.Run(fmt.Sprintf("%s, %s, %d crashes", kind, name, crashes), func(t *testing.T) {
 				t.Parallel()
 				w, set := world(t)
-				s := newStand(set, storm("s1"))
-				if crashes > 0 {
-					s.crash(t, laneOf("s1"))
-				} else {
-					s.deliver(t, laneOf("s1"))
-					s.wake()
-				}
+				s := newStand(set, storm("s1", kind))
+				s.first(t, crashes > 0)
 				if err := people(w, w.Incidents()[0].ID); err != nil {
 					t.Fatal(err)
 				}
@@ -98,9 +102,23 @@ func TestStormIsPagedOnceWhateverDies(t *testing.T) {
 				if n := pages(w); n != 1 || s.message("s1").State != remediation.MessageSent {
 					t.Errorf("%d pages, %d incidents, the message %+v", n, len(w.Incidents()), s.message("s1"))
 				}
+				if notes := marked(w.Incidents()[0].Notes, "s1"); notes > 1 {
+					t.Errorf("%d notes", notes)
+				}
 			})
 		}
 	}
+}
+
+// first makes the first attempt at the storm's message, after which the process may die.
+func (s *stand) first(t *testing.T, dies bool) {
+	t.Helper()
+	if dies {
+		s.crash(t, laneOf("s1"))
+		return
+	}
+	s.deliver(t, laneOf("s1"))
+	s.wake()
 }
 
 func TestStormIsPagedOnceWhenTheAnswerIsLost(t *testing.T) {
@@ -112,7 +130,7 @@ func TestStormIsPagedOnceWhenTheAnswerIsLost(t *testing.T) {
 			if fault.Path != "" {
 				w.SetPagerDuty(fault)
 			}
-			s := newStand(set, storm("s1"))
+			s := newStand(set, storm("s1", remediation.Escalate))
 			s.finish(t, laneOf("s1"), 20)
 			if n := pages(w); n != 1 || len(w.Incidents()) != 1 {
 				t.Errorf("%d pages, %d incidents", n, len(w.Incidents()))
@@ -125,7 +143,7 @@ func TestStormIsPagedOnceWhenTheAnswerIsLost(t *testing.T) {
 func TestStormOfSeveralReplicas(t *testing.T) {
 	t.Parallel()
 	w, set := world(t)
-	s := newStand(set, storm("s1"), storm("s2"))
+	s := newStand(set, storm("s1", remediation.Note), storm("s2", remediation.Escalate))
 	s.deliver(t, laneOf("s1"))
 	s.deliver(t, laneOf("s2"))
 	s.wake()

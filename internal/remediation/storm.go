@@ -12,7 +12,7 @@ func (v *visit) callStorm(r *guard.Refusal) {
 	}
 	key := "remediator-storm-" + v.run.ID
 	page := Message{
-		ID: key, Run: key, Channel: PagerDuty, Kind: Note, IncidentKey: key, Connection: pagerDutyConnection(v.set), Open: true,
+		ID: key, Run: key, Channel: PagerDuty, Kind: Note, IncidentKey: key, Connection: pagerDutyConnection(v.set), Open: true, Own: true,
 		Summary: "remediator stands still: many targets want action at once", Severity: "critical",
 		Text:  "remediator starts nothing: " + r.Detail + ".\nRuns under way go on. Every refused run has left its note on its own incident.",
 		State: MessageQueued, CreatedAt: v.out.Now,
