@@ -20,16 +20,18 @@ func (s *sim) judgeAck(in *incident) {
 
 // judgeResolve: an incident is ended only when its rule says so and its senders have.
 func (s *sim) judgeResolve(in *incident) {
-	asked := false
+	asked, fixed := false, false
 	for _, rec := range s.records() {
 		a := rec.Run.Alert
 		l, ok := s.codeByHash(rec.Run.RulesHash).law(rec.Run.Rule)
-		asked = asked || ok && l.resolve && rec.Run.Outcome == remediation.Fixed && (a.IncidentID == in.id || a.IncidentKey == in.key)
+		if ok && l.resolve && rec.Run.Outcome == remediation.Fixed && (a.IncidentID == in.id || a.IncidentKey == in.key) {
+			asked, fixed = true, l.target != "" // a rule of one target speaks for all alerts that it matches
+		}
 	}
 	s.holds(asked, "G14", "%s is resolved by us, and no run of a rule that may has fixed it", in.id)
 	for _, sig := range in.signals {
 		recent := sig.episode != nil && s.clock()-sig.episode.began < 30*time.Second
-		s.holds(!sig.open || recent, "G14", "%s is resolved by us while %s still fires", in.id, sig.place.name)
+		s.holds(!sig.open || recent || fixed, "G14", "%s is resolved by us while %s still fires", in.id, sig.place.name)
 	}
 }
 

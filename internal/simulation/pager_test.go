@@ -183,6 +183,19 @@ func (p *pagerPort) FindOpen(ctx context.Context, key string) (got connect.Incid
 	return got, found, err
 }
 
+// FindAny finds the newest incident of a key, whether it is open or not.
+func (p *pagerPort) FindAny(ctx context.Context, key string) (got connect.Incident, found bool, err error) {
+	err = p.call(ctx, "find any", func() error {
+		for _, in := range p.s.pager.incidents {
+			if in.key == key {
+				got, found = connect.Incident{ID: in.id, Key: in.key, Status: in.status}, true
+			}
+		}
+		return nil
+	})
+	return got, found, err
+}
+
 // Incident reads one.
 func (p *pagerPort) Incident(ctx context.Context, id string) (got connect.Incident, err error) {
 	err = p.known(ctx, "incident", id, func(in *incident) error {
