@@ -7,12 +7,14 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"text/template"
 	"time"
 
 	"github.com/mixillo/remediator/internal/sandbox"
+	"github.com/mixillo/remediator/internal/store"
 	"github.com/mixillo/remediator/internal/store/postgrestest"
 )
 
@@ -33,6 +35,7 @@ type plan struct {
 	rate     int                                    // deliveries a second
 	odds     map[fateKind]int                       // empty: every life is calm
 	mean     time.Duration                          // of a life
+	storm    int                                    // so many targets that want action are a storm; 0: never
 	place    func(t *testing.T, c *campaign)        // sets up the database: dsn, rows
 	harm     func(ctx context.Context, c *campaign) // does to the database what is no server's fate
 	lasts    time.Duration
@@ -50,6 +53,7 @@ type campaign struct {
 	stats    *stats
 	fates    *fates
 	world    *world
+	sending  senderConfig
 	sender   *deliverer
 	api      *api
 	director *director
@@ -70,15 +74,17 @@ func newCampaign(t *testing.T, p plan) *campaign {
 		succeed(t, c.world.revise(t.Context(), name, good()...))
 	}
 	c.rules(names)
-	c.fates = &fates{odds: p.odds, mean: p.mean, lease: p.lease, dir: c.dir, dice: c.dice(3), marks: map[string]int{}}
-	if c.fates.lease == 0 {
-		c.fates.lease = defaultLease
-	}
+	c.fates = &fates{odds: p.odds, mean: p.mean, lease: orDefault(p.lease, store.DefaultLease), dir: c.dir, dice: c.dice(3), marks: map[string]int{}}
 	return c
 }
 
-// defaultLease is the program's, which a pause has to outlast.
-const defaultLease = 15 * time.Second
+func orDefault[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
 
 func (c *campaign) dice(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(*seed, stream)) }
 
@@ -107,7 +113,7 @@ func (c *campaign) rules(services []string) {
 	succeed(c.t, err)
 	succeed(c.t, errors.Join(text.Execute(f, map[string]any{
 		"Dir": c.dir, "Google": c.world.places.Google, "PagerDuty": c.world.places.Pagerduty, "Slack": c.world.places.Slack,
-		"Backend": c.world.backend, "Services": services,
+		"Backend": c.world.backend, "Services": services, "StormTargets": orDefault(c.storm, 1000),
 	}), f.Close()))
 }
 
@@ -149,20 +155,27 @@ func (c *campaign) arguments(i, port int) []string {
 	return args
 }
 
-// senderFor starts the sender once a server listens.
-func (c *campaign) senderFor(flood *storm) {
-	succeed(c.t, eventually(c.t.Context(), "a server listens", time.Minute, func() (bool, error) {
-		for _, r := range c.replicas {
-			if r.listening() {
-				return true, nil
-			}
-		}
-		return false, nil
+// open starts the servers, waits until one listens, and lets PagerDuty know where they are.
+func (c *campaign) open(ctx context.Context) {
+	quiet := c.quiet()
+	c.fleet(ctx)
+	succeed(c.t, eventually(ctx, "a server listens", time.Minute, func() (bool, error) {
+		return slices.ContainsFunc(c.replicas, (*replica).listening), nil
 	}))
-	c.sender = newDeliverer(c.t, senderConfig{
-		Servers: c.api.bases, Journal: filepath.Join(c.dir, "sent.jsonl"), Rate: c.rate, Seed: *seed, Token: bearer, Signing: signingKey,
-		Quiet: c.quiet(), Storm: flood,
-	})
+	hook := map[string]string{"url": newBalancer(c.t, c.replicas).base() + "/v1/webhooks/pagerduty", "secret": signingKey}
+	succeed(c.t, c.world.do(ctx, "set-webhook", hook))
+	c.director = &director{world: c.world, api: c.api, stats: c.stats, outages: map[string]outage{}}
+	c.sending = senderConfig{
+		Servers: c.api.bases, Journal: filepath.Join(c.dir, "sent.jsonl"), Rate: c.rate, Seed: *seed, Token: bearer, Signing: signingKey, Quiet: quiet,
+	}
+	c.began = time.Now()
+}
+
+// senderFor starts a sender, of the everyday load or of a flood.
+func (c *campaign) senderFor(flood *storm) {
+	c.sending.Storm = flood
+	c.sender = newDeliverer(c.t, c.sending)
+	c.director.sender = c.sender
 }
 
 // quiet opens a few incidents that concern no rule. Their own webhooks go nowhere.

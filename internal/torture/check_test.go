@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mixillo/remediator/internal/remediation"
 )
@@ -148,24 +149,31 @@ func (c *checker) judged(r receipt) {
 	}
 }
 
-// incidents: what PagerDuty's own webhook was answered with 2xx for came to a run, and no outage has two incidents: the second would page a
-// human for nothing.
+// soonOver is how short after it was told of an incident can have ended for a look-up to find nothing that fires any more.
+const soonOver = 20 * time.Second
+
+// incidents: what PagerDuty's own webhook was answered with 2xx for came to a run, unless it was over when it was looked up. No outage has
+// two incidents: the second would page a human for nothing.
 func (c *checker) incidents() {
-	delivered, opened := map[string]bool{}, map[string]string{}
+	delivered, resolved, opened := map[string]time.Time{}, map[string]time.Time{}, map[string]string{}
 	for _, e := range c.Ledger {
-		if e.Verb == "incident_created" {
+		switch {
+		case e.Verb == "incident_created":
 			key := detail(e, "incident_key")
 			if first, again := opened[key]; again {
 				c.find(faultTwice, e.Resource, "is a second incident of one outage, after %s: %s", first, detail(e, "title"))
 			}
 			opened[key] = e.Resource
-		}
-		if e.Verb == "webhook_delivered" && detail(e, "event_type") == "incident.triggered" {
-			delivered[e.Resource] = true
+		case e.Verb == "incident_resolved":
+			resolved[e.Resource] = e.Time
+		case e.Verb == "webhook_delivered" && detail(e, "event_type") == "incident.triggered":
+			delivered[e.Resource] = e.Time
 		}
 	}
 	for id, o := range c.Outages {
-		if o.Incident != "" && delivered[o.Incident] && len(c.byOutage[id]) == 0 {
+		at, told := delivered[o.Incident]
+		end, over := resolved[o.Incident]
+		if told && len(c.byOutage[id]) == 0 && (!over || end.Sub(at) > soonOver) {
 			c.find(faultLost, o.Incident, "PagerDuty's webhook was taken, and no run was made for %s", id)
 		}
 	}

@@ -73,9 +73,9 @@ func (d *deliverer) finish(patience time.Duration) error {
 	return nil
 }
 
-// receipts reads the sender's journal.
-func (d *deliverer) receipts() ([]receipt, error) {
-	text, err := os.ReadFile(d.journal)
+// receipts reads a sender's journal.
+func receipts(path string) ([]receipt, error) {
+	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/mixillo/remediator/internal/remediation"
 	"github.com/mixillo/remediator/internal/sandbox"
-	_ "github.com/mixillo/remediator/internal/store" // for its databases' drivers
 )
 
 // evidence is everything that was written down, by whom it was written.

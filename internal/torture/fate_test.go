@@ -22,6 +22,7 @@ const (
 	fateMark  fateKind = "failpoint" // SIGKILL at a mark of the program's own
 	fatePause fateKind = "pause"     // SIGSTOP for longer than the lease, then SIGCONT, then SIGKILL at a random time
 	fateSync  fateKind = "fsync"     // fsync and fdatasync fail from some call on
+	fateArmed fateKind = "armed"     // SIGKILL at a mark, however long it takes to come by it
 )
 
 // fate is what one life of a server has to expect.

@@ -22,8 +22,8 @@ type replica struct {
 	process *process
 	up      time.Time // when the process said that it is up; zero before
 	calm    bool
-	lives   int
-	last    string // what the process before said
+	armed   string         // mark at which lives end until one does
+	deaths  chan time.Time // of the armed life
 }
 
 func (r *replica) base() string { return fmt.Sprintf("http://127.0.0.1:%d", r.port) }
@@ -59,7 +59,9 @@ func (r *replica) keep(ctx context.Context) {
 func (r *replica) next() fate {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.lives++
+	if r.armed != "" {
+		return fate{kind: fateArmed, mark: r.armed}
+	}
 	if r.calm || r.fates == nil {
 		return fate{}
 	}
@@ -120,9 +122,9 @@ func (r *replica) live(ctx context.Context, p *process, f fate, up <-chan struct
 
 // bury counts how a process ended.
 func (r *replica) bury(p *process, f fate) {
-	r.mu.Lock()
-	r.last = p.said()
-	r.mu.Unlock()
+	if f.kind == fateArmed && p.killed() {
+		r.fell(p.died)
+	}
 	r.stats.died(r.name, p, f)
 }
 
@@ -143,16 +145,28 @@ func (r *replica) halt(ctx context.Context, p *process, d time.Duration) {
 	_ = p.signal(syscall.SIGCONT)
 }
 
-// settle lets the next lives be calm ones, and ends the present one: what follows is a clean restart.
-func (r *replica) settle() {
+// arm lets the lives to come end at a mark, up to the first that does, and tells of it.
+func (r *replica) arm(mark string) <-chan time.Time {
 	r.mu.Lock()
-	r.calm = true
-	p := r.process
-	r.mu.Unlock()
-	if p != nil {
-		_ = p.signal(syscall.SIGKILL)
-		_ = p.signal(syscall.SIGCONT)
+	defer r.mu.Unlock()
+	r.armed, r.deaths = mark, make(chan time.Time, 1)
+	return r.deaths
+}
+
+func (r *replica) fell(at time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.armed != "" {
+		r.armed = ""
+		r.deaths <- at
 	}
+}
+
+// pid is the present process's.
+func (r *replica) pid() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.process.cmd.Process.Pid
 }
 
 // listening reports whether the present process has said that it is up.

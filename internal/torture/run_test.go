@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,7 +19,7 @@ import (
 const (
 	progressEvery = 10 * time.Second
 	// windDown bounds each part of the end: of the outages under way, of the sender, of what is still to be done and told.
-	windDown = 3 * time.Minute
+	windDown = 2 * time.Minute
 	// outboxLease is how long a message is kept for the one who tells it; a dead server holds it that long.
 	outboxLease = time.Minute
 )
@@ -25,11 +29,8 @@ func (c *campaign) run() account {
 	ctx := c.t.Context()
 	chaos, calm := context.WithCancel(ctx)
 	defer calm()
-	c.fleet(chaos)
+	c.open(chaos)
 	c.senderFor(nil)
-	hook := map[string]string{"url": newBalancer(c.t, c.replicas).base() + "/v1/webhooks/pagerduty", "secret": signingKey}
-	succeed(c.t, c.world.do(ctx, "set-webhook", hook))
-	c.began = time.Now()
 	hard, give := context.WithCancel(ctx)
 	defer give()
 	outages, last := context.WithCancel(chaos)
@@ -50,7 +51,6 @@ func (c *campaign) run() account {
 
 // directs starts outages on all services, shared among the workers.
 func (c *campaign) directs(ctx, hard context.Context) *sync.WaitGroup {
-	c.director = &director{world: c.world, sender: c.sender, api: c.api, stats: c.stats, outages: map[string]outage{}}
 	var all sync.WaitGroup
 	names := c.names()
 	for w := range c.workers {
@@ -107,6 +107,9 @@ func (c *campaign) peace(ctx context.Context, directing *sync.WaitGroup, give co
 	if err := c.settled(calm); err != nil {
 		c.stats.blame("%v", err)
 	}
+	if err := c.audit(calm); err != nil {
+		c.stats.blame("%v", err)
+	}
 	end()
 	c.keeping.Wait()
 	for _, r := range c.replicas {
@@ -149,6 +152,36 @@ func (c *campaign) settled(ctx context.Context) error {
 	return nil
 }
 
+// audit lets the program judge its own records, against the heads that its notes have left outside. The sweep links a run's end into the
+// fleet's chain a moment after it.
+func (c *campaign) audit(ctx context.Context) error {
+	var notes strings.Builder
+	all, err := c.world.ledger.entries()
+	for _, e := range all {
+		if e.By == bot && e.Verb == "note_added" {
+			notes.WriteString(detail(e, "content") + "\n")
+		}
+	}
+	file := filepath.Join(c.dir, "notes")
+	if err := errors.Join(err, os.WriteFile(file, []byte(notes.String()), 0o600)); err != nil {
+		return err
+	}
+	args := []string{"audit", "verify", "--server", c.replicas[0].base(), "--token-file", filepath.Join(c.dir, "api")}
+	if strings.Contains(notes.String(), "journal head ") {
+		args = append(args, "--anchors", file)
+	}
+	var said []byte
+	err = eventually(ctx, "the records hold", windDown, func() (bool, error) {
+		var failed error
+		said, failed = exec.CommandContext(ctx, c.program, args...).CombinedOutput()
+		return failed == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, said)
+	}
+	return nil
+}
+
 // waiting reports whether a run waits that is no follow-up, or acts.
 func (c *campaign) waiting(ctx context.Context) (bool, error) {
 	for before := ""; ; {
@@ -166,16 +199,20 @@ func (c *campaign) waiting(ctx context.Context) (bool, error) {
 	}
 }
 
-// judge reads what everybody has written down.
-func (c *campaign) judge(ctx context.Context) account {
+// judge reads what everybody has written down, the senders of earlier parts included.
+func (c *campaign) judge(ctx context.Context, earlier ...string) account {
 	c.world.process.kill()
 	e := evidence{Outages: c.director.outages}
 	var err error
 	if e.Ledger, err = c.world.ledger.entries(); err != nil {
 		c.stats.blame("%v", err)
 	}
-	if e.Sent, err = c.sender.receipts(); err != nil {
-		c.stats.blame("%v", err)
+	for _, path := range append(earlier, c.sender.journal) {
+		sent, err := receipts(path)
+		if err != nil {
+			c.stats.blame("%v", err)
+		}
+		e.Sent = append(e.Sent, sent...)
 	}
 	if err := c.rows.gather(ctx, &e); err != nil {
 		c.stats.blame("reading the rows: %v", err)
