@@ -23,15 +23,17 @@ func (v *View) Retain(ctx context.Context, r remediation.Retention, now time.Tim
 	return false, err
 }
 
-// oldEvents are the oldest events up to the first one that is younger, or waits for its look-up.
+// oldEvents are the oldest events up to the first one that is younger, but for those that wait for their look-up.
 func (r *rows) oldEvents(before time.Time) []remediation.Event {
 	var old []remediation.Event
 	for _, id := range slices.Sorted(maps.Keys(r.events)) {
 		e := r.events[id]
-		if !e.ReceivedAt.Before(before) || e.State == remediation.EventPending {
+		if !e.ReceivedAt.Before(before) {
 			break
 		}
-		old = append(old, e)
+		if e.State != remediation.EventPending {
+			old = append(old, e)
+		}
 	}
 	return old
 }
@@ -68,13 +70,17 @@ func (t *transaction) dropRuns(before, now time.Time) {
 		drop(t, t.runs, of)
 		drop(t, t.steps, of)
 		drop(t, t.journal, of)
+		drop(t, t.approvals, of)
 		drop(t, t.outbox, func(id string) bool { return t.outbox[id].Run == l.Run })
 	}
 	t.setChain(chain)
 }
 
-// needs reports whether a debt is open by the run, a message of it waits, or a run of its episode goes on.
+// needs reports whether the run waits for a human's word, a debt is open by it, a message of it waits, or a run of its episode goes on.
 func (t *transaction) needs(one run) bool {
+	if one.parked {
+		return true
+	}
 	for _, d := range t.debts {
 		if d.Run == one.ID && d.SettledAt.IsZero() {
 			return true
