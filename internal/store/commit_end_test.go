@@ -32,7 +32,8 @@ func (d *fullAtTheEnd) begin(context.Context) (*transaction, error) {
 		d.atCommit()
 		return d.commit
 	}
-	return &transaction{tx: agreeable{}, commit: commit, rollback: func() {}}, nil
+	alone := func(context.Context, ...string) error { return nil }
+	return &transaction{tx: agreeable{}, commit: commit, rollback: func() {}, serialise: alone}, nil
 }
 
 // deliveries wait to be stored; their channels hold an answer too many, so that a second one is seen.

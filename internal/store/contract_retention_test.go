@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/remediation"
 	"github.com/mixillo/remediator/internal/store"
 )
@@ -54,17 +55,20 @@ func bodiesAreDropped(w *world) {
 	check(old, true, false)
 	check(younger, true, true)
 	w.clock.advance(day)
-	pending := at(2*day, remediation.EventPending)
+	pending, behindIt := at(2*day, remediation.EventPending), at(2*day, remediation.EventMatched)
 	w.retain(remediation.Retention{})
 	check(younger, true, false)
-	w.clock.advance(1000 * day)
-	behind := at(1000*day, remediation.EventMatched)
+	w.clock.advance(2 * day)
+	w.retain(remediation.Retention{})
+	check(behindIt, true, false)
+	w.clock.advance(998 * day)
+	behind := at(1031*day, remediation.EventMatched)
 	w.retain(remediation.Retention{Runs: 365 * day})
 	check(old, false, false)
 	check(younger, false, false)
 	check(pending, true, true) // nobody has looked it up yet
+	check(behindIt, false, false)
 	check(behind, true, true)
-	w.retain(remediation.Retention{})
 }
 
 func oldRunsAreDropped(w *world) {
@@ -109,15 +113,18 @@ func neededIsKept(w *world) {
 	follow.Origin, follow.State, follow.WakeAt, follow.Parent = remediation.ByFollowUp, remediation.Waiting, noon.Add(time.Hour), parent.ID
 	must(w.t, w.commit(&parent, func(c *remediation.Commit) { c.Spawn = []remediation.Run{follow} }))
 	w.conclude(&parent)
-	w.recordsHold(remediation.Audit{Runs: 5, Open: 2, Unlinked: 3, Entries: 3})
-	w.link(3)
+	parked := w.born(firing("parked"), "parked")
+	parked.Rule = "restart"
+	w.end(&parked, remediation.RefusedRun, guard.Paused)
+	w.link(4)
+	w.recordsHold(remediation.Audit{Runs: 6, Open: 2, Entries: 3, Links: 4})
 	w.clock.advance(1000 * day)
 	w.retain(remediation.Retention{})
-	w.recordsHold(remediation.Audit{Runs: 5, Open: 2, Entries: 3, Links: 3})
+	w.recordsHold(remediation.Audit{Runs: 6, Open: 2, Entries: 3, Links: 4})
 
 	must(w.t, w.End(w.t.Context(), remediation.Sent{ID: message.ID, State: remediation.MessageSent, At: w.clock.now()}))
 	w.retain(remediation.Retention{})
-	w.recordsHold(remediation.Audit{Runs: 4, Open: 2, Entries: 2, Links: 3, Pruned: 1})
+	w.recordsHold(remediation.Audit{Runs: 5, Open: 2, Entries: 2, Links: 4, Pruned: 1})
 }
 
 func actsOutliveBudgets(w *world) {

@@ -60,7 +60,7 @@ func (s *Store) retire(ctx context.Context, fn func(ctx context.Context, t *tran
 	})
 }
 
-// dropBodies empties the oldest events that are not empty yet.
+// dropBodies empties the oldest events that are not empty yet. One that waits for its look-up keeps its body as long as its row.
 func (s *Store) dropBodies(ctx context.Context, before time.Time) (bool, error) {
 	old, err := s.oldEvents(ctx, bodiesMark, before)
 	if err != nil || old.upto == old.from {
@@ -82,8 +82,8 @@ type span struct {
 	more       bool // there may be older ones behind it
 }
 
-// oldEvents is the next span of old events after a mark. It ends before the first one that is younger, or waits for its look-up: ids sort
-// by age, so that no index on the time is needed, which each delivery would pay for.
+// oldEvents is the next span of old events after a mark. It ends before the first one that is younger: ids sort by age, so that no index
+// on the time is needed, which each delivery would pay for.
 func (s *Store) oldEvents(ctx context.Context, what string, before time.Time) (span, error) {
 	var (
 		old  span
@@ -99,18 +99,17 @@ func (s *Store) oldEvents(ctx context.Context, what string, before time.Time) (s
 		var (
 			id       string
 			received int64
-			state    remediation.EventState
 		)
-		if err := r.Scan(&id, &received, &state); err != nil {
+		if err := r.Scan(&id, &received); err != nil {
 			return err
 		}
 		seen++
-		old.more = old.more && received < micros(before) && state != remediation.EventPending
+		old.more = old.more && received < micros(before)
 		if old.more {
 			old.upto = id
 		}
 		return nil
-	}, `SELECT id, received_at, state FROM events WHERE id > $1 ORDER BY id LIMIT $2`, old.from, dropEvents)
+	}, `SELECT id, received_at FROM events WHERE id > $1 ORDER BY id LIMIT $2`, old.from, dropEvents)
 	old.more = old.more && seen == dropEvents
 	if err != nil {
 		return old, fmt.Errorf("reading the oldest events: %w", err)
@@ -197,8 +196,8 @@ func execAll(ctx context.Context, t tx, id string, queries ...string) error {
 	return nil
 }
 
-// uselessEventsSQL finds events of a span whose runs are gone and whose messages are told.
-const uselessEventsSQL = `SELECT e.id FROM events AS e WHERE e.id > $1 AND e.id <= $2
+// uselessEventsSQL finds events of a span that wait for nothing, whose runs are gone and whose messages are told.
+const uselessEventsSQL = `SELECT e.id FROM events AS e WHERE e.id > $1 AND e.id <= $2 AND e.state <> 'pending'
 	AND NOT EXISTS (SELECT 1 FROM rulings AS u JOIN runs AS r ON r.id = u.run WHERE u.event = e.id)
 	AND NOT EXISTS (SELECT 1 FROM outbox AS o WHERE o.run = e.id AND o.state = 'queued')`
 
