@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/mixillo/remediator/internal/guard"
@@ -84,12 +85,16 @@ func (w *world) link(want int) {
 }
 
 // audited is the whole audit in one.
-func (w *world) audited() remediation.Audit {
-	w.t.Helper()
+func (w *world) audited() remediation.Audit { return auditOf(w.t, w) }
+
+func auditOf(t *testing.T, a interface {
+	Audit(ctx context.Context, place string) (remediation.Audit, error)
+}) remediation.Audit {
+	t.Helper()
 	var sum remediation.Audit
 	for place := ""; ; {
-		part, err := w.Audit(w.t.Context(), place)
-		must(w.t, err)
+		part, err := a.Audit(t.Context(), place)
+		must(t, err)
 		sum.Runs, sum.Open, sum.Unlinked = sum.Runs+part.Runs, sum.Open+part.Open, sum.Unlinked+part.Unlinked
 		sum.Entries, sum.Links, sum.Pruned = sum.Entries+part.Entries, sum.Links+part.Links, sum.Pruned+part.Pruned
 		sum.Findings = append(sum.Findings, part.Findings...)

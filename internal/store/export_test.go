@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/mixillo/remediator/internal/remediation"
 )
 
@@ -144,4 +146,13 @@ func (s *Store) Agreement(ctx context.Context) (hashes []string, declared string
 // Reserve keeps an event from other processes.
 func (s *Store) Reserve(ctx context.Context, event string) (bool, error) {
 	return s.reserve(ctx, event)
+}
+
+// ChainLength is the gauge of the fleet's chain.
+func (s *Store) ChainLength() prometheus.Gauge { return s.metrics.chain }
+
+// Write tries what no archive may let happen.
+func (a *Archive) Write(ctx context.Context) error {
+	_, err := a.r.Exec(ctx, `DELETE FROM journal`)
+	return err
 }
