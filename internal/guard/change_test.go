@@ -135,14 +135,13 @@ func tooWide(n netip.Prefix) bool {
 	if first.Is4() {
 		return n.Contains(further(first, 256, 0))
 	}
-	for _, v4 := range []string{"::/96", "::ffff:0:0", "64:ff9b::/96"} {
-		start := netip.MustParseAddr(strings.TrimSuffix(v4, "/96"))
-		from := start
-		if contains(n, first, start) {
-			from = start // the network holds all of these
-		} else if contains(netip.PrefixFrom(start, 96), start, first) {
-			from = first // the network is within these
-		} else {
+	for _, v4 := range []string{"::", "::ffff:0:0", "64:ff9b::"} {
+		from := netip.MustParseAddr(v4)
+		switch all := netip.PrefixFrom(from, 96); {
+		case contains(n, first, from): // the network holds all of these
+		case contains(all, from, first): // the network is within these
+			from = first
+		default:
 			continue
 		}
 		if contains(n, first, further(from, 256, 0)) {

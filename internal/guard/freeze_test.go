@@ -88,7 +88,7 @@ func modelFreeze(l guard.Limits, s guard.Snapshot) bool {
 		return false
 	}
 	for _, f := range l.Freezes {
-		if f.Targets != nil && len(f.Targets) > 0 && !strings.Contains(" "+strings.Join(f.Targets, " ")+" ", " "+s.Target+" ") {
+		if len(f.Targets) > 0 && !strings.Contains(" "+strings.Join(f.Targets, " ")+" ", " "+s.Target+" ") {
 			continue
 		}
 		begins, windows := f.Schedule.(beginnings)
