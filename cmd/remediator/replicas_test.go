@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -42,5 +45,33 @@ func TestRolesShareOneDatabase(t *testing.T) {
 	want(t, "outcome", listed.Runs[0].Outcome, remediation.Observed)
 	for role, p := range process {
 		want(t, "exit code of "+role, p.end(t), exitFine)
+	}
+}
+
+// TestRolesNeedTheirOwnSecrets: the intake opens no connection, and the worker knows no webhook's secret.
+func TestRolesNeedTheirOwnSecrets(t *testing.T) {
+	t.Parallel()
+	cluster := postgrestest.New(t, "fsync=off")
+	succeed(t, cluster.Create("remediator", ""))
+	dir := smallPlace(t)
+	path := filepath.Join(dir, defaultRules)
+	text := strings.Replace(smallRules, "targets:", "connections:\n  slack: {token_file: none, channel: c}\ntargets:", 1)
+	succeed(t, os.WriteFile(path, []byte(text), 0o600))
+	for role, c := range map[string]struct {
+		connections int
+		refused     string
+	}{"ui": {0, ""}, "worker": {1, ""}, "ingest": {0, "bearer_token"}} {
+		a, err := newApp(t.Context(), appConfig{
+			Rules: path, DSN: cluster.DSN("remediator"), Roles: []string{role}, Lease: time.Second, Log: slog.New(slog.DiscardHandler),
+		})
+		if c.refused != "" {
+			if err == nil || !strings.Contains(err.Error(), c.refused) {
+				t.Errorf("%s: %v; want a word about %s", role, err, c.refused)
+			}
+			continue
+		}
+		succeed(t, err)
+		want(t, "connections of "+role, len(a.connections()), c.connections)
+		succeed(t, a.close())
 	}
 }
