@@ -14,6 +14,7 @@ GOLANGCI_LINT ?= bin/golangci-lint
 
 HAVE_ALERTMANAGER := command -v prometheus-alertmanager >/dev/null && test -f /usr/share/prometheus/alertmanager/default.tmpl
 HAVE_PROMTOOL     := command -v promtool >/dev/null
+HAVE_POSTGRESQL   := ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1
 # Compiling a file that includes a header, because gcc without libc's headers is found and then fails.
 HAVE_CC           := printf '\#include <stdlib.h>\nint main(void){return 0;}\n' | $$($(GO) env CC) -x c -o /dev/null - 2>/dev/null
 
@@ -35,6 +36,7 @@ setup: ## install the Debian packages the tests need (as root), or say what is l
 	@missing=(); \
 	$(HAVE_ALERTMANAGER) || missing+=(prometheus-alertmanager); \
 	$(HAVE_PROMTOOL) || missing+=(prometheus); \
+	$(HAVE_POSTGRESQL) || missing+=(postgresql); \
 	{ $(HAVE_CC); } || missing+=(gcc libc6-dev); \
 	if (( $${#missing[@]} )) && (( EUID == 0 )) && command -v apt-get >/dev/null; then \
 	  echo "setup: installing $${missing[*]}"; \
@@ -44,6 +46,7 @@ setup: ## install the Debian packages the tests need (as root), or say what is l
 	left=(); \
 	{ $(HAVE_ALERTMANAGER); } || left+=("the tests against a real Alertmanager (Debian package prometheus-alertmanager)"); \
 	$(HAVE_PROMTOOL) || left+=("promtool's judgement of metrics and alerts (Debian package prometheus)"); \
+	$(HAVE_POSTGRESQL) || left+=("the tests against a real PostgreSQL (Debian package postgresql)"); \
 	{ $(HAVE_CC); } || left+=("the race detector (Debian packages gcc and libc6-dev)"); \
 	for what in "$${left[@]}"; do echo "setup: left out: $$what"; done; \
 	if (( $${#left[@]} )) && [[ -n "$${REQUIRE_ALL:-}" ]]; then echo "setup: REQUIRE_ALL is set, so this is a failure" >&2; exit 1; fi

@@ -19,6 +19,7 @@ import (
 
 	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/guard"
+	"github.com/mixillo/remediator/internal/http"
 	"github.com/mixillo/remediator/internal/notify"
 	"github.com/mixillo/remediator/internal/remediation"
 	"github.com/mixillo/remediator/internal/rules"
@@ -35,6 +36,8 @@ type appConfig struct {
 	Lease   time.Duration
 	Log     *slog.Logger
 }
+
+func (c appConfig) plays(role string) bool { return c.Roles == nil || slices.Contains(c.Roles, role) }
 
 // app is a server without its listeners: store, engine, notifier and the rules in force.
 type app struct {
@@ -55,7 +58,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := validateSources(set); err != nil {
+	if err := c.validateSources(set); err != nil {
 		return nil, err
 	}
 	a := &app{config: c, registry: newRegistry()}
@@ -125,9 +128,12 @@ func (a *app) connections() connect.Set { return *a.open.Load() }
 // use puts rules in force with their own clients, or changes nothing. Calls may be under way on the former clients: they are closed when
 // the longest of them must be over.
 func (a *app) use(ctx context.Context, set *rules.Set) error {
-	open, err := connect.OpenAll(ctx, set.Connections)
-	if err != nil {
-		return err
+	open := connect.Set{}
+	if a.config.plays(store.WorkerRole) { // nobody else calls out: a public intake needs no credentials
+		var err error
+		if open, err = connect.OpenAll(ctx, set.Connections); err != nil {
+			return err
+		}
 	}
 	if err := a.book.keep(ctx, set); err != nil {
 		return errors.Join(err, open.Close())
@@ -149,7 +155,7 @@ func (a *app) reload(ctx context.Context) error {
 	defer a.loading.Unlock()
 	set, err := loadRules(a.config.Rules, a.config.Options)
 	if err == nil {
-		err = validateSources(set)
+		err = a.config.validateSources(set)
 	}
 	if err == nil {
 		err = a.use(ctx, set)
@@ -179,7 +185,11 @@ func (a *app) start(ctx context.Context) error {
 	return a.store.Start(ctx, worker{Engine: a.engine, Notifier: a.notifier})
 }
 
-func validateSources(set *rules.Set) error {
+// validateSources refuses sources that could not protect anything. Their secrets are the intake's alone.
+func (c appConfig) validateSources(set *rules.Set) error {
+	if !c.plays(http.IngestRole) {
+		return nil
+	}
 	var all []error
 	for _, name := range slices.Sorted(maps.Keys(set.Sources)) {
 		if err := set.Sources[name].Validate(); err != nil {

@@ -176,6 +176,14 @@ type admission struct {
 	tasks    []task
 }
 
+// backstopAt is when another process looks after what the owner visits at once; zero, which River tells the workers of, if there is none.
+func (in *admission) backstopAt() time.Time {
+	if in.owner == "" {
+		return time.Time{}
+	}
+	return in.now.Add(in.lease)
+}
+
 func (in *admission) store(ctx context.Context, a remediation.Acceptance) error {
 	fresh, err := in.event(ctx, a)
 	if err != nil || !fresh {
@@ -197,7 +205,7 @@ func (in *admission) store(ctx context.Context, a remediation.Acceptance) error 
 	if err := in.rulings(ctx, a.Rulings); err != nil {
 		return err
 	}
-	tasks, jobs, err := insertMessages(ctx, in.t, a.Messages, in.now.Add(in.lease))
+	tasks, jobs, err := insertMessages(ctx, in.t, a.Messages, in.backstopAt())
 	in.tasks, in.jobs = append(in.tasks, tasks...), append(in.jobs, jobs...)
 	return err
 }
@@ -226,7 +234,7 @@ func (in *admission) event(ctx context.Context, a remediation.Acceptance) (bool,
 	}
 	if a.Event.State == remediation.EventPending {
 		in.tasks = append(in.tasks, task{kind: matchTask, event: a.Event.ID})
-		in.jobs = append(in.jobs, backstop(matchArgs{Event: a.Event.ID}, in.now.Add(in.lease)))
+		in.jobs = append(in.jobs, backstop(matchArgs{Event: a.Event.ID}, in.backstopAt()))
 	}
 	return true, nil
 }
@@ -273,7 +281,7 @@ func (in *admission) bear(ctx context.Context, run remediation.Run) error {
 	hint := remediation.Hint{Run: run.ID, Version: run.Version, Epoch: run.Epoch}
 	in.accepted.Runs = append(in.accepted.Runs, hint)
 	in.tasks = append(in.tasks, task{kind: advanceTask, hint: hint})
-	in.jobs = append(in.jobs, backstop(advanceArgs{Run: run.ID, Version: run.Version}, due))
+	in.jobs = append(in.jobs, backstop(advanceArgs{Run: run.ID, Version: run.Version}, in.backstopAt()))
 	return nil
 }
 

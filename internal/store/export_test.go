@@ -116,6 +116,12 @@ func (s *Store) Exec(ctx context.Context, query string) error {
 	})
 }
 
+// Text reads one text.
+func (s *Store) Text(ctx context.Context, query string) (text string, err error) {
+	err = s.db.reader().QueryRow(ctx, []any{&text}, query)
+	return text, err
+}
+
 // HoldFleet begins a transaction that holds what all runs share, and goes no further, as a process does that is stopped.
 func (s *Store) HoldFleet(ctx context.Context) (end func()) {
 	t, err := s.db.begin(ctx)

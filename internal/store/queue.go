@@ -171,11 +171,11 @@ func (s *Store) upkeep(ctx context.Context, w Worker) error {
 	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()
 	err := s.clock.measure(ctx)
-	if s.shared {
-		err = errors.Join(err, s.beat(ctx))
-	}
 	if works(s.roles) {
 		err = errors.Join(err, s.sweep(ctx), w.Rejudge(ctx))
+	}
+	if s.shared {
+		err = errors.Join(err, s.beat(ctx))
 	}
 	return err
 }
@@ -292,7 +292,7 @@ func (v *visitor[T]) Work(ctx context.Context, job *river.Job[T]) error {
 	return err
 }
 
-// backstop is a River job for a task at a time. Jobs are not unique: River's unique key is a random hash, whose index would cost the
+// backstop is a River job for a task at a time, zero for now. Jobs are not unique: River's unique key is a random hash, whose index would cost the
 // intake a third of its rate, and a wish that is skipped because a job like it is running would be lost. A job too many is a no-op.
 func backstop(args visitArgs, at time.Time) river.InsertManyParams {
 	return river.InsertManyParams{Args: args, InsertOpts: &river.InsertOpts{ScheduledAt: at, MaxAttempts: 5}}

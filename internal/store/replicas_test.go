@@ -100,6 +100,10 @@ func TestIntakeWithoutWorkers(t *testing.T) {
 	if kept.Run.State != remediation.Queued || kept.Run.Epoch != 0 || kept.Run.LeaseOwner != "" || run.Epoch != 0 {
 		t.Errorf("born as %+v, hint %+v", kept.Run, run)
 	}
+	states, err := intake.Text(t.Context(), `SELECT string_agg(DISTINCT state::text, ', ') FROM river_job`)
+	if err != nil || states != "available" { // what is scheduled waits for River's leader
+		t.Errorf("its jobs are %q, %v", states, err)
+	}
 	worker := open(t, store.Config{DSN: dsn, Owner: "worker", Roles: []string{"worker"}})
 	r := &recorder{}
 	start(t, worker, r)

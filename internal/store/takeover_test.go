@@ -147,3 +147,31 @@ func benchmarkTakeover(b *testing.B, replicas int) {
 // The figures of a replica's death, at the default lease: go test -run - -bench Takeover -benchtime 20x
 func BenchmarkTakeoverTwoReplicas(b *testing.B)   { benchmarkTakeover(b, 2) }
 func BenchmarkTakeoverThreeReplicas(b *testing.B) { benchmarkTakeover(b, 3) }
+
+// BenchmarkHandOver measures from an answered delivery at a process without workers to the visit by another.
+func BenchmarkHandOver(b *testing.B) {
+	dsn := postgresDSN(b)
+	intake := open(b, store.Config{DSN: dsn, Owner: "intake", Roles: []string{"ingest"}})
+	visited := make(chan time.Time, 100)
+	worker := open(b, store.Config{DSN: dsn, Owner: "worker"})
+	must(b, worker.Start(b.Context(), &recorder{answer: func(string) error { visited <- time.Now(); return nil }}))
+	var took []time.Duration
+	for b.Loop() {
+		a := eventWithRun()
+		_, err := intake.Accept(b.Context(), a)
+		must(b, err)
+		kept := time.Now()
+		took = append(took, (<-visited).Sub(kept))
+		for drained := false; !drained; { // the sweep may visit it too
+			select {
+			case <-visited:
+			case <-time.After(200 * time.Millisecond):
+				drained = true
+			}
+		}
+		must(b, intake.Exec(b.Context(), `UPDATE runs SET due_at = 0`))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Milliseconds()), "p50-ms")
+	b.ReportMetric(float64(took[len(took)-1].Milliseconds()), "max-ms")
+}
