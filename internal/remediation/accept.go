@@ -2,6 +2,7 @@ package remediation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -45,7 +46,7 @@ func (e *Engine) Accept(ctx context.Context, in Inbound) (Accepted, error) {
 		a.Event.State, a.Event.Note = EventIgnored, d.Ignored
 	case e.ours(in.Source, d):
 		a.Event.State, a.Event.Note = EventIgnored, "it tells of our own act"
-	case d.Incomplete:
+	case d.Incomplete, e.unsure(set, in.Source, d):
 		a.Event.State, a.Event.Note, a.Event.WakeAt = EventPending, d.Warning, now
 	default:
 		a.Event.Note = d.Warning
@@ -61,21 +62,6 @@ func (e *Engine) Accept(ctx context.Context, in Inbound) (Accepted, error) {
 	}
 	accepted.Note = a.Event.Note
 	return accepted, nil
-}
-
-// holds are the words of people, other than us, about whose hand an incident is in.
-func (e *Engine) holds(source string, d sources.Delivery) []Hold {
-	var all []Hold
-	us, _ := e.selves.Load(source)
-	for _, h := range d.Holds {
-		if !h.Lifted && h.ByID != "" && h.ByID == us {
-			continue
-		}
-		all = append(all, Hold{
-			IncidentID: h.IncidentID, IncidentKey: h.IncidentKey, By: first(oneLine(h.By), first(h.ByID, "a person")), At: h.At, Lifted: h.Lifted,
-		})
-	}
-	return all
 }
 
 // Known reports whether the rules in force declare the source.
@@ -94,12 +80,15 @@ func (e *Engine) Match(ctx context.Context, id string) error {
 	set := e.Rules.Current()
 	failpoint.Here("look_up.before")
 	d, err := e.lookUp(ctx, set, event)
+	if err == nil && e.unsure(set, event.Source, d) {
+		err = errors.New("who we are at the source could not be learned: an acknowledgement may be ours")
+	}
 	failpoint.Here("look_up.after")
 	if err != nil {
 		return e.lookUpFailed(ctx, set, event, err)
 	}
 	event.Delivery, event.RulesHash = d, set.Hash
-	a := Acceptance{Event: event, Looked: true}
+	a := Acceptance{Event: event, Looked: true, Holds: e.retracted(event.Source, d)}
 	if d.Ignored != "" {
 		a.Event.State, a.Event.Note = EventIgnored, d.Ignored
 	} else {

@@ -58,6 +58,34 @@ func TestOurOwnAcknowledgementHoldsNothing(t *testing.T) {
 	w.expect(w.play(down(api)), fixed)
 }
 
+// ack delivers an acknowledgement of the incident of down(api), as a source parses it.
+func (w *world) ack(id string, at time.Time) remediation.Accepted {
+	w.t.Helper()
+	return w.deliver("pd", sources.Delivery{
+		DedupKey: id + at.String(), OccurredAt: at, Agent: id, Holds: []sources.Hold{{IncidentID: "Q1", IncidentKey: "key-api", By: id, ByID: id, At: at}},
+	})
+}
+
+// A server that has just started hears of the acknowledgement it made before, and does not know yet that it was itself.
+func TestOurAcknowledgementOfALifeBefore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rule("cure"))
+	ours := w.ack("bot", w.now())
+	w.expect(w.play(down(api)), refused(guard.Held)) // it may have been a person
+	must(t, w.engine.Match(t.Context(), ours.Event))
+	w.expect(w.play(down(api)), fixed)
+}
+
+// A person's word that came after it stays, and so does one that came while it was not known who we are.
+func TestAPersonsAcknowledgementIsNotTakenBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rule("cure"))
+	ours, theirs := w.ack("bot", w.now()), w.ack("ann", w.now().Add(time.Second))
+	must(t, w.engine.Match(t.Context(), ours.Event))
+	must(t, w.engine.Match(t.Context(), theirs.Event))
+	w.expect(w.play(down(api)), refused(guard.Held))
+}
+
 // A hold that comes while a run is at it stops neither its verification nor its way back.
 func TestHoldDuringARun(t *testing.T) {
 	t.Parallel()

@@ -23,6 +23,7 @@ type standing interface {
 func standingContract() map[string]func(*world) {
 	return map[string]func(*world){
 		"a person's hold":              holds,
+		"an older word undoes nothing": olderWords,
 		"a storm pages once":           stormPagesOnce,
 		"a latch waits for a release":  latches,
 		"parked runs":                  parkedRuns,
@@ -41,18 +42,25 @@ func (w *world) hold(h remediation.Hold) {
 	must(w.t, err)
 }
 
-func holds(w *world) {
-	a := firing("e")
-	a.IncidentID, a.IncidentKey = "Q1", "key"
-	run := w.born(a, "api")
-	heldBy := func(what, want string) {
-		w.t.Helper()
-		s, err := w.Snapshot(w.t.Context(), remediation.SnapshotQuery{Now: noon, Run: run.ID, Rule: "restart", Target: "api"})
-		must(w.t, err)
-		if s.HeldBy != want {
-			w.t.Errorf("%s: held by %q, want %q", what, s.HeldBy, want)
-		}
+// heldBy asks a run that acts on an alert of the incident who is at it.
+func (w *world) heldBy(run remediation.Run, what, want string) {
+	w.t.Helper()
+	s, err := w.Snapshot(w.t.Context(), remediation.SnapshotQuery{Now: noon, Run: run.ID, Rule: "restart", Target: "api"})
+	must(w.t, err)
+	if s.HeldBy != want {
+		w.t.Errorf("%s: held by %q, want %q", what, s.HeldBy, want)
 	}
+}
+
+func (w *world) ofIncident(id, key string) remediation.Run {
+	a := firing("e")
+	a.IncidentID, a.IncidentKey = id, key
+	return w.born(a, "api")
+}
+
+func holds(w *world) {
+	run := w.ofIncident("Q1", "key")
+	heldBy := func(what, want string) { w.t.Helper(); w.heldBy(run, what, want) }
 	heldBy("nobody is at it", "")
 	w.hold(remediation.Hold{IncidentID: "Q2", IncidentKey: "other", By: "ann", At: noon})
 	heldBy("another incident", "")
@@ -67,6 +75,23 @@ func holds(w *world) {
 	heldBy("another one is let go of", "cid")
 	w.hold(remediation.Hold{IncidentID: "Q1", IncidentKey: "key", Lifted: true, At: noon})
 	heldBy("let go of by its id", "")
+}
+
+// olderWords: deliveries that come late, and what is taken back after it was stored, touch nothing newer.
+func olderWords(w *world) {
+	run := w.ofIncident("Q1", "key")
+	said := func(what, by string, lifted bool, at time.Duration, want string) {
+		w.t.Helper()
+		w.hold(remediation.Hold{IncidentID: "Q1", IncidentKey: "key", By: by, Lifted: lifted, At: noon.Add(at)})
+		w.heldBy(run, what, want)
+	}
+	said("ann is at it", "ann", false, time.Minute, "ann")
+	said("an older end", "", true, 0, "ann")
+	said("somebody was at it before", "bot", false, 0, "ann")
+	said("the end of just that", "ann", true, time.Minute, "")
+	said("a newer one", "ben", false, 2*time.Minute, "ben")
+	said("a newer one still", "cid", false, 3*time.Minute, "cid")
+	said("its end", "", true, 4*time.Minute, "")
 }
 
 func stormPagesOnce(w *world) {

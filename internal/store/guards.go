@@ -133,14 +133,15 @@ func (s *Store) Storm(ctx context.Context) (seen, released time.Time, err error)
 	return readStorm(ctx, s.db.reader())
 }
 
-// holds keeps or lifts people's words about incidents.
+// holds keeps or lifts people's words about incidents; an older word never undoes a newer one, in whichever order they come.
 func (in *admission) holds(ctx context.Context, holds []remediation.Hold) error {
 	for _, h := range holds {
-		query, args := `DELETE FROM holds WHERE incident_id = $1 AND (incident_id <> '' OR incident_key = $2)`, []any{h.IncidentID, h.IncidentKey}
+		query := `DELETE FROM holds WHERE incident_id = $1 AND (incident_id <> '' OR incident_key = $2) AND at <= $3`
+		args := []any{h.IncidentID, h.IncidentKey, micros(h.At)}
 		if !h.Lifted {
-			query = `INSERT INTO holds (incident_id, incident_key, held_by, at) VALUES ($1, $2, $3, $4)
-				ON CONFLICT (incident_id, incident_key) DO UPDATE SET held_by = excluded.held_by, at = excluded.at`
-			args = append(args, h.By, micros(h.At))
+			query = `INSERT INTO holds (incident_id, incident_key, at, held_by) VALUES ($1, $2, $3, $4)
+				ON CONFLICT (incident_id, incident_key) DO UPDATE SET held_by = excluded.held_by, at = excluded.at WHERE holds.at <= excluded.at`
+			args = append(args, h.By)
 		}
 		if _, err := in.t.Exec(ctx, query, args...); err != nil {
 			return fmt.Errorf("storing the hold on incident %s%s: %w", h.IncidentID, h.IncidentKey, err)

@@ -29,14 +29,19 @@ func (r *rows) heldBy(id string) string {
 	return slices.MinFunc(words, func(a, b remediation.Hold) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.By, b.By)) }).By
 }
 
-// holds keeps or lifts people's words about incidents.
+// holds keeps or lifts people's words about incidents; an older word never undoes a newer one, in whichever order they come.
 func (in *admission) holds(holds []remediation.Hold) {
 	for _, h := range holds {
 		if !h.Lifted {
-			put(in.t, in.t.holds, incident{h.IncidentID, h.IncidentKey}, h)
+			at := incident{h.IncidentID, h.IncidentKey}
+			if !in.t.holds[at].At.After(h.At) {
+				put(in.t, in.t.holds, at, h)
+			}
 			continue
 		}
-		drop(in.t, in.t.holds, func(at incident) bool { return at.id == h.IncidentID && (at.id != "" || at.key == h.IncidentKey) })
+		drop(in.t, in.t.holds, func(at incident) bool {
+			return at.id == h.IncidentID && (at.id != "" || at.key == h.IncidentKey) && !in.t.holds[at].At.After(h.At)
+		})
 	}
 }
 
