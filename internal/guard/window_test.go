@@ -53,7 +53,7 @@ func TestSettlingIsWaitedFor(t *testing.T) {
 		"its own act":    {func(s *guard.Snapshot) { s.Run = "r0" }, ""},
 	} {
 		s := snapshot()
-		s.Acts = acts(act("other", "api", 5*time.Minute-1))
+		s.Acts = []guard.Act{act("other", "api", 5*time.Minute-1)}
 		c.alter(&s)
 		if got := guard.Shared(limits, s); got == nil && c.want != "" || got != nil && got.Reason != c.want {
 			t.Errorf("%s: got %v, want %q", name, got, c.want)
@@ -73,12 +73,12 @@ func TestReplicasThatDifferWait(t *testing.T) {
 		"ours are declared current":     {guard.Agreement{Own: "a", Live: []string{"a", "b"}, Current: "a"}, ""},
 		"theirs are declared current":   {guard.Agreement{Own: "a", Live: []string{"a", "b"}, Current: "b"}, guard.RulesDiffer},
 		"alike, others were once":       {guard.Agreement{Own: "a", Live: []string{"a"}, Current: "b"}, ""},
-		"a process that asks for none":  {guard.Agreement{Live: []string{"a", "b"}}, ""},
+		"our own are not known":         {guard.Agreement{Live: []string{"a", "b"}}, guard.RulesDiffer},
 		"all others differ, none of us": {guard.Agreement{Own: "a", Live: []string{"b"}}, guard.RulesDiffer},
 	} {
 		s := snapshot()
 		s.Rules = c.rules
-		for _, got := range []*guard.Refusal{guard.Shared(wide(), s), guard.Waits(s)} {
+		for _, got := range []*guard.Refusal{guard.Shared(guard.Limits{}, s), guard.Waits(s)} {
 			if got == nil && c.want != "" || got != nil && got.Reason != c.want {
 				t.Errorf("%s: got %v, want %q", name, got, c.want)
 			}
