@@ -21,7 +21,7 @@ const (
 type Reach struct {
 	Target     string
 	Changes    string         // the target that the change itself names
-	Selects    []string       // the names of all that it touches; every change touches something
+	Selects    []string       // the names of all that it touches; nil where the kind selects nothing beside the target
 	Networks   []netip.Prefix // networks it opens or blocks
 	Lasts      time.Duration  // how long these stay; 0: for ever
 	Identity   string         // of the target, e.g. "cloud_run/project/region/service"
@@ -60,7 +60,7 @@ func selects(r Reach) *Refusal {
 	switch {
 	case r.Changes != r.Target:
 		return Refuse(TooWide, "the change names target %q, and the run is on %q", r.Changes, r.Target)
-	case len(r.Selects) == 0:
+	case r.Selects != nil && len(r.Selects) == 0:
 		return Refuse(TooWide, "the change selects nothing, which some systems read as everything")
 	case len(r.Selects) > maxNamed:
 		return Refuse(TooWide, "the change selects %d things, more than %d", len(r.Selects), maxNamed)

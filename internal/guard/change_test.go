@@ -61,7 +61,7 @@ func TestReaches(t *testing.T) {
 		"its own, and a human approved":   {func(r *guard.Reach) { r.Target, r.Changes, r.Auto = "own", "own", false }, guard.Itself},
 		"of another target":               {func(r *guard.Reach) { r.Changes = "web" }, guard.TooWide},
 		"of no target":                    {func(r *guard.Reach) { r.Changes = "" }, guard.TooWide},
-		"selects nothing":                 {selects(), guard.TooWide},
+		"selects nothing beside it":       {func(r *guard.Reach) { r.Selects = nil }, ""},
 		"selects an empty list":           {func(r *guard.Reach) { r.Selects = []string{} }, guard.TooWide},
 		"selects two":                     {selects("a", "b"), ""},
 		"selects twenty":                  {selects(many[:20]...), ""},
@@ -183,7 +183,7 @@ func someReach(t *rapid.T) guard.Reach {
 	name := func(what string) string { return of([]string{"api", "web", "own"}).Draw(t, what) }
 	return guard.Reach{
 		Target: name("target"), Changes: name("changes"),
-		Selects:    rapid.SliceOfN(of([]string{"a", "b", "c", "*", "", "-"}), 0, 3).Draw(t, "selects"),
+		Selects:    rapid.OneOf(rapid.Just([]string(nil)), rapid.SliceOfN(of([]string{"a", "b", "c", "*", "", "-"}), 0, 3)).Draw(t, "selects"),
 		Networks:   rapid.SliceOfN(rapid.Custom(somePrefix), 0, 2).Draw(t, "networks"),
 		Lasts:      time.Duration(rapid.IntRange(-1, 26).Draw(t, "hours")) * time.Hour,
 		Identity:   of([]string{"", "cloud_run/p/r/api", "cloud_run/p/r/own"}).Draw(t, "identity"),
@@ -200,7 +200,7 @@ func modelReach(r guard.Reach) map[guard.Reason]bool {
 			against[guard.Itself] = true
 		}
 	}
-	plain := strings.Trim(strings.Join(r.Selects, ""), "abc") == "" && !slices.Contains(r.Selects, "") && len(r.Selects) > 0
+	plain := strings.Trim(strings.Join(r.Selects, ""), "abc") == "" && !slices.Contains(r.Selects, "") && (r.Selects == nil || len(r.Selects) > 0)
 	wide := slices.ContainsFunc(r.Networks, tooWide) || len(r.Networks) > 0 && (r.Lasts < time.Nanosecond || r.Lasts.Hours() > 24)
 	if !plain || wide || r.Changes != r.Target {
 		against[guard.TooWide] = true
@@ -238,7 +238,7 @@ func TestMoreReachIsNeverAllowedProperty(t *testing.T) {
 		case 3:
 			more.Auto = true
 		case 4:
-			more.Selects = nil
+			more.Selects = []string{}
 		case 5:
 			more.Networks = slices.Clone(less.Networks)
 			for i, n := range more.Networks {

@@ -149,7 +149,8 @@ func (a *act) change(env executors.Env, to string) executors.Change {
 	state, version := sceneOf(env).now()
 	return executors.Change{
 		Kind: a.kind, Target: env.Target.Name, Summary: fmt.Sprintf("set %s from %s to %s", env.Target.Name, state, to),
-		Before: executors.State{"state": state}, After: executors.State{"state": to}, Etag: fmt.Sprint(version),
+		Selects: []string{env.Target.Name},
+		Before:  executors.State{"state": state}, After: executors.State{"state": to}, Etag: fmt.Sprint(version),
 		UndoHint: "set it back to " + state, Reversible: true, Evidence: []string{to + " worked before"}, PlannedAt: env.Now,
 	}
 }
