@@ -73,10 +73,7 @@ func TestReplicasThatDifferWait(t *testing.T) {
 		"ours are declared current":     {guard.Agreement{Own: "a", Live: []string{"a", "b"}, Current: "a"}, ""},
 		"theirs are declared current":   {guard.Agreement{Own: "a", Live: []string{"a", "b"}, Current: "b"}, guard.RulesDiffer},
 		"alike, others were once":       {guard.Agreement{Own: "a", Live: []string{"a"}, Current: "b"}, ""},
-<<<<<<< HEAD
-=======
 		"our own are not known":         {guard.Agreement{Live: []string{"a", "b"}}, guard.RulesDiffer},
->>>>>>> rules
 		"all others differ, none of us": {guard.Agreement{Own: "a", Live: []string{"b"}}, guard.RulesDiffer},
 	} {
 		s := snapshot()
