@@ -6,6 +6,9 @@ PKG         ?= ./...
 FUZZTIME    ?= 30s
 CHECKS      ?= 40000
 TESTFLAGS   ?=
+SEEDS       ?= 2000
+MINUTES     ?= 5
+DB          ?= both
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # The linter is built from source at this version, so that every machine judges by the same rules.
@@ -19,7 +22,7 @@ HAVE_POSTGRESQL   := ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1
 HAVE_CC           := printf '\#include <stdlib.h>\nint main(void){return 0;}\n' | $$($(GO) env CC) -x c -o /dev/null - 2>/dev/null
 
 .DEFAULT_GOAL := build
-.PHONY: build test setup vet lint fmt tidy-check linter demo fuzz properties mutants clean help
+.PHONY: build test setup vet lint fmt tidy-check linter demo fuzz simulate torture properties mutants clean help
 
 build: ## build bin/remediator, static and stripped
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/remediator ./cmd/remediator
@@ -81,6 +84,13 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 	  name=$${func#func }; echo "fuzz: $$name in $$(dirname "$$file")"; \
 	  $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
 	done
+
+simulate: ## play SEEDS seeded worlds around the real engine (2000; SEED= plays one and tells its story; REPORT= writes what was reached)
+	$(GO) test ./internal/simulation -run '^TestSimulation$$' -count=1 -timeout 3h -v -seeds $(SEEDS) -progress 10s \
+	  $(if $(SEED),-seed $(SEED)) $(if $(REPORT),-report $(abspath $(REPORT)))
+
+torture: ## crash real servers for MINUTES on each database (5; DB=sqlite, postgres or both; REPORT= writes the closing tables)
+	$(GO) test ./internal/torture -run '^TestTorture' -count=1 -timeout 3h -v -minutes $(MINUTES) -db $(DB) $(if $(REPORT),-report $(abspath $(REPORT)))
 
 properties: ## run every property of guards and breakers on CHECKS schedules (40000 each, a million in all) and count them
 	@set -o pipefail; $(GO) test -count=1 -timeout 2h -v -run 'Property$$' ./internal/guard ./internal/breaker -rapid.checks=$(CHECKS) | awk \
