@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mixillo/remediator/internal/connect"
@@ -39,7 +40,8 @@ type Config struct {
 // claims ensure.
 type Engine struct {
 	Config
-	selves sync.Map // source name -> the id by which it tells of our own acts
+	selves  sync.Map     // source name -> the id by which it tells of our own acts
+	learned atomic.Int64 // when that was last asked for all of them, in microseconds
 }
 
 // New makes an Engine.

@@ -76,6 +76,20 @@ func TestOurAcknowledgementOfALifeBefore(t *testing.T) {
 	w.expect(w.play(down(api)), fixed)
 }
 
+// A run that meets a hold which may be our own waits a little for what turns out.
+func TestAHoldThatMayBeOursIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rule("cure"))
+	ours := w.ack("bot", w.now())
+	id := w.fire(down(api))
+	must(t, w.visit(id))
+	if r := w.view(id).Run; r.State != remediation.Waiting {
+		t.Fatalf("the run is %s: %s", r.State, r.Detail)
+	}
+	must(t, w.engine.Match(t.Context(), ours.Event))
+	w.expect(w.finish(id), fixed)
+}
+
 // A person's word that came after it stays, and so does one that came while it was not known who we are.
 func TestAPersonsAcknowledgementIsNotTakenBack(t *testing.T) {
 	t.Parallel()

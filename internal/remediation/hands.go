@@ -1,7 +1,10 @@
 package remediation
 
 import (
+	"context"
+	"maps"
 	"slices"
+	"time"
 
 	"github.com/mixillo/remediator/internal/rules"
 	"github.com/mixillo/remediator/internal/sources"
@@ -49,3 +52,35 @@ func (e *Engine) retracted(source string, d sources.Delivery) []Hold {
 	}
 	return all
 }
+
+// knowsSelves reports whether it is known by which name each source tells of our own acts.
+func (e *Engine) knowsSelves(set *rules.Set) bool {
+	for name, source := range set.Sources {
+		if _, can := source.(sources.Self); !can {
+			continue
+		}
+		if _, known := e.selves.Load(name); !known {
+			return false
+		}
+	}
+	return true
+}
+
+// learnSelves asks the sources that know us by a name for it, once and then every learnEvery until all have said it: the word that comes
+// back of an acknowledgement made by a former process must not pass for a person's.
+func (e *Engine) learnSelves(ctx context.Context) {
+	set, now := e.Rules.Current(), e.Now()
+	if e.knowsSelves(set) || now.Sub(time.UnixMicro(e.learned.Load())) < e.scale(learnEvery) {
+		return
+	}
+	e.learned.Store(now.UnixMicro())
+	bounded, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	for _, name := range slices.Sorted(maps.Keys(set.Sources)) {
+		if _, known := e.selves.Load(name); !known {
+			e.learnSelf(bounded, set, name)
+		}
+	}
+}
+
+const learnEvery = time.Minute

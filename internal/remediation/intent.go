@@ -27,7 +27,7 @@ func (v *visit) prepare(ctx context.Context, kind string, action executors.Actio
 	v.want()
 	intent := v.intent(kind)
 	if refusal := v.preview(ctx, intent); refusal != nil {
-		v.refuse(refusal)
+		v.refuseOrWait(refusal)
 		return
 	}
 	change, err := v.planned(ctx, kind, action)
@@ -49,6 +49,15 @@ func (v *visit) prepare(ctx context.Context, kind string, action executors.Actio
 	}
 	v.intend(change, intent)
 	v.basis.Facts = v.oldest
+}
+
+// refuseOrWait gives a hold the time to turn out to be our own acknowledgement, where it is not known yet who we are.
+func (v *visit) refuseOrWait(r *guard.Refusal) {
+	if r.Reason == guard.Held && !v.e.knowsSelves(v.set) {
+		v.lackFacts(r.Reason, r.Detail)
+		return
+	}
+	v.refuse(r)
 }
 
 // want notes, for the storm guard, that a run wants to act on its target.

@@ -23,8 +23,10 @@ func (e *Engine) pressed() []guard.Pause {
 }
 
 // Rejudge makes a new attempt for the runs that were refused while they waited for a human's word and have it now. Nothing old is
-// replayed: rules, facts, age and guards are judged as they are now. It may be called at any time by any number of processes.
+// replayed: rules, facts, age and guards are judged as they are now. It may be called at any time by any number of processes; it also sees to
+// it that we know by which names the sources know us.
 func (e *Engine) Rejudge(ctx context.Context) error {
+	e.learnSelves(ctx)
 	parked, err := e.Intake.Parked(ctx)
 	if err != nil {
 		return err
