@@ -105,7 +105,7 @@ func flaky(t *testing.T, badRatio, goodRatio float64, alter ...func(*sandbox.Ser
 
 func TestErrorsAreACauseWhenTheDeployIsClearlyWorse(t *testing.T) {
 	t.Parallel()
-	few := func(s *sandbox.Service) { s.RequestsPerMinute, s.Revisions[1].RequestsPerMinute = 3, 600 }
+	few := func(s *sandbox.Service) { s.RequestsPerMinute, s.Revisions[1].RequestsPerMinute = 2, 600 }
 	for name, tc := range map[string]struct {
 		bad, good float64
 		alter     func(*sandbox.Service)

@@ -155,6 +155,23 @@ func TestFreshness(t *testing.T) {
 	}
 }
 
+// TestNoNumberIsUnknown: what Cloud Monitoring cannot compute is not zero, and an older value does not stand in for it.
+func TestNoNumberIsUnknown(t *testing.T) {
+	t.Parallel()
+	w, env := halfBad(t)
+	w.SpoilMetrics(true)
+	for _, params := range []string{"{metric: p95_latency, window: 4m}", "{metric: p50_latency, window: 4m, by_revision: true}", "{metric: instance_count}"} {
+		fact, answer := ask(t, env, params)
+		if !slices.Contains(answer.Unknown, "value") || fact.Value != 0 || len(fact.ByRevision) > 0 {
+			t.Errorf("%s: %+v, unknown %v", params, fact, answer.Unknown)
+		}
+	}
+	w.SpoilMetrics(false)
+	if fact, answer := ask(t, env, "{metric: p95_latency, window: 4m}"); len(answer.Unknown) > 0 || fact.Value == 0 {
+		t.Errorf("afterwards: %+v, unknown %v", fact, answer.Unknown)
+	}
+}
+
 func TestSystemDown(t *testing.T) {
 	t.Parallel()
 	w, env := halfBad(t)
