@@ -50,6 +50,17 @@ func (a *api) Status(ctx context.Context) (http.Status, error) {
 	if status.Breakers, err = a.app.store.Breakers(ctx); err != nil {
 		return status, err
 	}
+	if status.Latches, err = a.app.store.Latches(ctx); err != nil {
+		return status, err
+	}
+	if status.Marks, err = a.app.store.Marks(ctx); err != nil {
+		return status, err
+	}
+	if seen, released, err := a.app.store.Storm(ctx); err != nil {
+		return status, err
+	} else if seen.After(released) {
+		status.StormAt = seen
+	}
 	counts, err := a.app.store.Counts(ctx)
 	status.Counts = http.Counts{Events: named(counts.Events), Runs: named(counts.Runs), Messages: counts.Queued}
 	return status, err

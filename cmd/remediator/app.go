@@ -65,6 +65,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	owner := uuid.NewString()
 	a.store, err = store.Open(ctx, store.Config{
 		DSN: c.DSN, Registerer: a.registry, Log: c.Log, Owner: owner, Roles: c.Roles, Lease: c.Lease,
+		Retention: a.retention,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("opening the database: %w", err)
@@ -121,6 +122,15 @@ func ownIdentity() []string {
 		return []string{"cloud_run/*/*/" + service}
 	}
 	return nil
+}
+
+// retention is what the rules in force say; before there are any, the defaults.
+func (a *app) retention() remediation.Retention {
+	if a.book == nil || a.book.Current() == nil {
+		return remediation.Retention{}
+	}
+	kept := a.book.Current().Retention
+	return remediation.Retention{Bodies: kept.Bodies, Runs: kept.Runs}
 }
 
 func (a *app) connections() connect.Set { return *a.open.Load() }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -42,6 +43,37 @@ func (a *api) Unmark(ctx context.Context, target, revision string) (bool, error)
 		return false, err
 	}
 	return a.app.store.Unmark(ctx, target, revision)
+}
+
+// Declare implements http.Consent.
+func (a *api) Declare(ctx context.Context, actor string) (string, error) {
+	hash := a.app.book.Current().Hash
+	return hash, a.app.store.DeclareRules(ctx, hash, actor)
+}
+
+func newReload() *cobra.Command {
+	var (
+		c       client
+		current bool
+	)
+	cmd := &cobra.Command{
+		Use: "reload", Short: "Read the rules file again; a bad one changes nothing", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var got map[string]any
+			if err := c.call(cmd.Context(), http.MethodPost, "/-/reload", nil, &got); err != nil {
+				return err
+			}
+			if current {
+				if err := c.call(cmd.Context(), http.MethodPost, "/v1/declare", nil, &got); err != nil {
+					return err
+				}
+			}
+			return printJSON(cmd.OutOrStdout(), got)
+		},
+	}
+	c.flags(cmd)
+	cmd.Flags().BoolVar(&current, "current", false, "also say that these rules count while replicas go by different ones")
+	return cmd
 }
 
 func newApprove() *cobra.Command {

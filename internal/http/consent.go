@@ -90,3 +90,14 @@ func (e *edge) unmark(w nethttp.ResponseWriter, r *nethttp.Request) {
 	e.cfg.Log.WarnContext(r.Context(), "a mark was taken back", "target", req.Target, "revision", req.Revision, "actor", actor(r), "was", was)
 	answer(w, ok, map[string]bool{"unmarked": was})
 }
+
+// declare says which rules count where replicas differ: those in force in the process that answers.
+func (e *edge) declare(w nethttp.ResponseWriter, r *nethttp.Request) {
+	hash, err := e.cfg.Consent.Declare(r.Context(), actor(r))
+	if err != nil {
+		e.fail(w, r, err)
+		return
+	}
+	e.cfg.Log.WarnContext(r.Context(), "rules were declared current", "hash", hash, "actor", actor(r))
+	answer(w, ok, map[string]string{"rules_hash": hash})
+}

@@ -55,6 +55,8 @@ type Consent interface {
 	// Mark says that a revision of a target cannot be gone back past; Unmark takes it back, and tells whether there was such a mark.
 	Mark(ctx context.Context, m remediation.Mark) error
 	Unmark(ctx context.Context, target, revision string) (bool, error)
+	// Declare says that the rules in force in this process count where replicas go by different ones, and gives their hash.
+	Declare(ctx context.Context, actor string) (string, error)
 }
 
 // Config is what the edge needs. Every field without a default is required.

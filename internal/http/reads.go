@@ -76,5 +76,6 @@ func (e *edge) status(w nethttp.ResponseWriter, r *nethttp.Request) {
 	}
 	s.Version = e.cfg.Version
 	s.Pauses, s.Breakers, s.Debts = list(s.Pauses), list(s.Breakers), list(s.Debts)
+	s.Latches, s.Marks = list(s.Latches), list(s.Marks)
 	answer(w, ok, s)
 }

@@ -69,6 +69,7 @@ func (e *edge) routes() []route {
 		{post, "/v1/pause", api, e.pause, []int{ok, badRequest, forbidden, notFound}},
 		{post, "/v1/resume", api, e.resume, []int{ok, badRequest, forbidden}},
 		{post, "/v1/release", api, e.release, []int{ok, badRequest, forbidden}},
+		{post, "/v1/declare", api, e.declare, []int{ok, forbidden}},
 		{post, "/v1/approve", api, e.approve, []int{ok, badRequest, forbidden, notFound, conflict}},
 		{post, "/v1/deny", api, e.deny, []int{ok, badRequest, forbidden, notFound, conflict}},
 		{post, "/v1/mark", api, e.mark, []int{ok, badRequest, forbidden, notFound}},

@@ -1,6 +1,8 @@
 package http
 
 import (
+	"time"
+
 	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/remediation"
 )
@@ -35,6 +37,9 @@ type Status struct {
 	Pauses    []guard.Pause            `json:"pauses"`
 	Breakers  []remediation.BreakerRow `json:"breakers"`
 	Debts     []remediation.Debt       `json:"debts"`
+	Latches   []remediation.LatchRow   `json:"latches"`
+	Marks     []remediation.Mark       `json:"marks"`
+	StormAt   time.Time                `json:"storm_at,omitzero"` // when a run was last refused for a storm that nobody has ended
 	Counts    Counts                   `json:"counts"`
 }
 

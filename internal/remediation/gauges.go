@@ -19,6 +19,14 @@ type BreakerRow struct {
 	OpenedAt time.Time `json:"opened_at,omitzero"`
 }
 
+// LatchRow is an act after which the next of its kind on the target waits for a release, as it is shown.
+type LatchRow struct {
+	Target string    `json:"target"`
+	Kind   string    `json:"kind"`
+	Run    string    `json:"run"`
+	At     time.Time `json:"at"`
+}
+
 // Ledger is what the gauges and the API read of the stored state.
 type Ledger interface {
 	Breakers(ctx context.Context) ([]BreakerRow, error)

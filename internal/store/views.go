@@ -119,3 +119,31 @@ func tally[K ~string](r row, counts map[K]int) error {
 	counts[K(state)] = n
 	return err
 }
+
+// Latches reads the acts after which the next of their kind waits for a release.
+func (s *Store) Latches(ctx context.Context) ([]remediation.LatchRow, error) {
+	all, err := list(ctx, s.db.reader(), func(r row) (l remediation.LatchRow, err error) {
+		var at int64
+		err = r.Scan(&l.Target, &l.Kind, &l.Run, &at)
+		l.At = fromMicros(at)
+		return l, err
+	}, `SELECT target, kind, run, at FROM latches ORDER BY target, kind`)
+	if err != nil {
+		return nil, fmt.Errorf("reading the latches: %w", err)
+	}
+	return all, nil
+}
+
+// Marks reads the revisions that people said cannot be gone back past.
+func (s *Store) Marks(ctx context.Context) ([]remediation.Mark, error) {
+	all, err := list(ctx, s.db.reader(), func(r row) (m remediation.Mark, err error) {
+		var at int64
+		err = r.Scan(&m.Target, &m.Revision, &m.Reason, &m.Actor, &at)
+		m.At = fromMicros(at)
+		return m, err
+	}, `SELECT target, revision, reason, actor, at FROM marks ORDER BY target, revision`)
+	if err != nil {
+		return nil, fmt.Errorf("reading the marks: %w", err)
+	}
+	return all, nil
+}
