@@ -253,7 +253,7 @@ func TestReleaseClosesTheBreaker(t *testing.T) {
 
 	out, err := h.call(t, "release", "--rule", rollBack, "--target", backend)
 	succeed(t, err)
-	want(t, "what release says", strings.Join(strings.Fields(out), ""), `{"released":1}`)
+	want(t, "what release says", strings.Join(strings.Fields(out), ""), `{"released":2}`)
 	want(t, "the breaker after release", h.metric(t, open), "0")
 	third := h.run(t, backend, h.alert(healthFailed, backend)).Run
 	want(t, "the breaker refuses after its release", third.Reason == guard.BreakerOpen, false)

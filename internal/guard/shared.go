@@ -61,7 +61,7 @@ type Snapshot struct {
 // would let the run through.
 func Shared(l Limits, s Snapshot) *Refusal {
 	for _, judge := range []func(Limits, Snapshot) *Refusal{
-		paused, disagreeing, frozen, ended, held, locked, latched, opened, storming, cooling, spent, settling, oscillating,
+		paused, disagreeing, frozen, ended, held, locked, opened, latched, storming, cooling, spent, settling, oscillating,
 	} {
 		if r := judge(l, s); r != nil {
 			return r

@@ -70,7 +70,7 @@ func newStand(intake intakeFunc) *stand {
 	reg := prometheus.NewRegistry()
 	b := &book{}
 	return &stand{book: b, reg: reg, cfg: Config{
-		Intake: intake, Reader: b, Control: b, Auditor: b, Gatherer: reg, Registerer: reg,
+		Intake: intake, Reader: b, Control: b, Consent: b, Auditor: b, Gatherer: reg, Registerer: reg,
 		Ready:   func() error { return nil },
 		Reload:  func(context.Context) error { return nil },
 		Log:     slog.New(slog.NewTextHandler(io.Discard, nil)),

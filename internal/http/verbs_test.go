@@ -155,7 +155,7 @@ func TestStatusShape(t *testing.T) {
 		Counts:    Counts{Events: map[string]int{"matched": 2}, Runs: map[string]int{"done": 1}, Messages: 4},
 	}
 	want := map[string]any{
-		"version": "v1.2.3", "rules_hash": "abc", "pauses": []any{}, "debts": []any{},
+		"version": "v1.2.3", "rules_hash": "abc", "pauses": []any{}, "debts": []any{}, "latches": []any{}, "marks": []any{},
 		"breakers": []any{map[string]any{
 			"rule": "r", "target": "api", "failures": 3., "opened_at": "2026-11-23T12:00:00Z", "reason": "did not help", "open": true,
 		}},
