@@ -19,7 +19,7 @@ func (b *book) Declare(_ context.Context, actor string) (string, error) {
 	return "abc", b.note("declared by " + actor)
 }
 
-const shown = "0123456789ab"
+const digest12 = "0123456789ab"
 
 func TestConsent(t *testing.T) {
 	t.Parallel()
@@ -29,16 +29,16 @@ func TestConsent(t *testing.T) {
 		asked      []any
 		says       string
 	}{
-		"approve": {"/v1/approve", `{"run":"r1","digest":"` + shown + `"}`, 200,
-			[]any{remediation.Approval{Run: "r1", Digest: shown, Actor: "ann", Approved: true, At: noon}}, `"approved":true`},
-		"deny": {"/v1/deny", `{"run":"r1","digest":"` + shown + `","reason":"not now"}`, 200,
-			[]any{remediation.Approval{Run: "r1", Digest: shown, Actor: "ann", Reason: "not now", At: noon}}, `"approved":false`},
+		"approve": {"/v1/approve", `{"run":"r1","digest":"` + digest12 + `"}`, 200,
+			[]any{remediation.Approval{Run: "r1", Digest: digest12, Actor: "ann", Approved: true, At: noon}}, `"approved":true`},
+		"deny": {"/v1/deny", `{"run":"r1","digest":"` + digest12 + `","reason":"not now"}`, 200,
+			[]any{remediation.Approval{Run: "r1", Digest: digest12, Actor: "ann", Reason: "not now", At: noon}}, `"approved":false`},
 		"approve without a plan":        {"/v1/approve", `{"run":"r1"}`, 400, nil, "digest"},
 		"approve by too few characters": {"/v1/approve", `{"run":"r1","digest":"0123456789a"}`, 400, nil, "digest"},
 		"approve by no digest":          {"/v1/approve", `{"run":"r1","digest":"0123456789a%"}`, 400, nil, "digest"},
-		"approve of nothing":            {"/v1/approve", `{"digest":"` + shown + `"}`, 400, nil, "run"},
-		"deny without a reason":         {"/v1/deny", `{"run":"r1","digest":"` + shown + `"}`, 400, nil, "reason"},
-		"a reason too long":             {"/v1/approve", `{"run":"r1","digest":"` + shown + `","reason":"` + strings.Repeat("x", 1025) + `"}`, 400, nil, "reason"},
+		"approve of nothing":            {"/v1/approve", `{"digest":"` + digest12 + `"}`, 400, nil, "run"},
+		"deny without a reason":         {"/v1/deny", `{"run":"r1","digest":"` + digest12 + `"}`, 400, nil, "reason"},
+		"a reason too long":             {"/v1/approve", `{"run":"r1","digest":"` + digest12 + `","reason":"` + strings.Repeat("x", 1025) + `"}`, 400, nil, "reason"},
 		"mark": {"/v1/mark", `{"target":"api","revision":"api-00007-abc","reason":"drops a column"}`, 200,
 			[]any{remediation.Mark{Target: "api", Revision: "api-00007-abc", Reason: "drops a column", Actor: "ann", At: noon}}, "api-00007-abc"},
 		"mark of no revision":      {"/v1/mark", `{"target":"api","reason":"x"}`, 400, nil, "revision"},
