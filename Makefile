@@ -9,6 +9,7 @@ TESTFLAGS   ?=
 SEEDS       ?= 2000
 MINUTES     ?= 5
 DB          ?= both
+SHARE       ?= 1
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # The linter is built from source at this version, so that every machine judges by the same rules.
@@ -17,12 +18,13 @@ GOLANGCI_LINT ?= bin/golangci-lint
 
 HAVE_ALERTMANAGER := command -v prometheus-alertmanager >/dev/null && test -f /usr/share/prometheus/alertmanager/default.tmpl
 HAVE_PROMTOOL     := command -v promtool >/dev/null
+HAVE_STRACE       := command -v strace >/dev/null
 HAVE_POSTGRESQL   := ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1
 # Compiling a file that includes a header, because gcc without libc's headers is found and then fails.
 HAVE_CC           := printf '\#include <stdlib.h>\nint main(void){return 0;}\n' | $$($(GO) env CC) -x c -o /dev/null - 2>/dev/null
 
 .DEFAULT_GOAL := build
-.PHONY: build test setup vet lint fmt tidy-check linter demo fuzz simulate torture properties mutants clean help
+.PHONY: build test setup vet lint fmt tidy-check linter demo fuzz simulate torture figures properties mutants clean help
 
 build: ## build bin/remediator, static and stripped
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/remediator ./cmd/remediator
@@ -40,6 +42,7 @@ setup: ## install the Debian packages the tests need (as root), or say what is l
 	$(HAVE_ALERTMANAGER) || missing+=(prometheus-alertmanager); \
 	$(HAVE_PROMTOOL) || missing+=(prometheus); \
 	$(HAVE_POSTGRESQL) || missing+=(postgresql); \
+	$(HAVE_STRACE) || missing+=(strace); \
 	{ $(HAVE_CC); } || missing+=(gcc libc6-dev); \
 	if (( $${#missing[@]} )) && (( EUID == 0 )) && command -v apt-get >/dev/null; then \
 	  echo "setup: installing $${missing[*]}"; \
@@ -49,6 +52,7 @@ setup: ## install the Debian packages the tests need (as root), or say what is l
 	left=(); \
 	{ $(HAVE_ALERTMANAGER); } || left+=("the tests against a real Alertmanager (Debian package prometheus-alertmanager)"); \
 	$(HAVE_PROMTOOL) || left+=("promtool's judgement of metrics and alerts (Debian package prometheus)"); \
+	$(HAVE_STRACE) || left+=("the torture by failing fsyncs (Debian package strace)"); \
 	$(HAVE_POSTGRESQL) || left+=("the tests against a real PostgreSQL (Debian package postgresql)"); \
 	{ $(HAVE_CC); } || left+=("the race detector (Debian packages gcc and libc6-dev)"); \
 	for what in "$${left[@]}"; do echo "setup: left out: $$what"; done; \
@@ -91,6 +95,10 @@ simulate: ## play SEEDS seeded worlds around the real engine (2000; SEED= plays 
 
 torture: ## crash real servers for MINUTES on each database (5; DB=sqlite, postgres or both; REPORT= writes the closing tables)
 	$(GO) test ./internal/torture -run '^TestTorture' -count=1 -timeout 3h -v -minutes $(MINUTES) -db $(DB) $(if $(REPORT),-report $(abspath $(REPORT)))
+
+figures: ## measure takeover, restart, stop button and flood, which takes an hour (DB=; SHARE=0.05 for a first look; REPORT=)
+	$(GO) test ./internal/torture -run '^Test(Takeover|Restart|StopButton|Flood)$$' -count=1 -timeout 3h -v -figures -share $(SHARE) -db $(DB) \
+	  $(if $(REPORT),-report $(abspath $(REPORT)))
 
 properties: ## run every property of guards and breakers on CHECKS schedules (40000 each, a million in all) and count them
 	@set -o pipefail; $(GO) test -count=1 -timeout 2h -v -run 'Property$$' ./internal/guard ./internal/breaker -rapid.checks=$(CHECKS) | awk \

@@ -3,11 +3,15 @@ package torture
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/mixillo/remediator/internal/remediation"
 )
 
 const (
@@ -51,6 +55,7 @@ func TestStopButton(t *testing.T) {
 
 type button struct {
 	*campaign
+	whole   sync.Mutex // held while the whole fleet's button is pressed
 	mu      sync.Mutex
 	pressed int
 	fleet   int
@@ -62,8 +67,10 @@ type button struct {
 func (b *button) pressAlways(ctx context.Context, name string, dice *rand.Rand) {
 	for n := 0; ctx.Err() == nil; n++ {
 		b.mu.Lock()
-		enough := b.pressed >= presses
-		b.pressed++
+		enough := b.pressed >= part(presses)
+		if !enough {
+			b.pressed++
+		}
 		b.mu.Unlock()
 		if enough {
 			return
@@ -81,37 +88,63 @@ func (b *button) press(ctx context.Context, s *scene, dice *rand.Rand) error {
 		return err
 	}
 	pause(ctx, time.Duration(dice.Int64N(int64(800*time.Millisecond))))
-	what, targets := map[string]string{"target": s.service}, []string{s.service}
+	p := press{of: map[string]string{"target": s.service}, on: []string{s.service}, at: b.replicas[dice.IntN(len(b.replicas))].base()}
+	hold := b.hold
 	if dice.IntN(10) == 0 {
-		what, targets = map[string]string{}, b.names()
+		p.of, p.on, hold = map[string]string{}, b.names(), b.holdAll
 	}
+	if err := hold(ctx, s, p); err != nil {
+		return err
+	}
+	return b.goOn(ctx, s)
+}
+
+// press is one press of the button: what it stops, on which targets, and the server it is pressed at.
+type press struct {
+	of map[string]string
+	on []string
+	at string
+}
+
+// holdAll is hold for the whole fleet's button: a second press of it would be lifted with the first.
+func (b *button) holdAll(ctx context.Context, s *scene, p press) error {
+	b.whole.Lock()
+	defer b.whole.Unlock()
+	return b.hold(ctx, s, p)
+}
+
+// hold presses the button, looks whether it holds, and releases it.
+func (b *button) hold(ctx context.Context, s *scene, p press) error {
 	request := map[string]string{"reason": "the torture presses it", "for": "10m"}
-	for k, v := range what {
-		request[k] = v
-	}
-	base := b.replicas[dice.IntN(len(b.replicas))].base()
-	if err := b.api.callAt(ctx, base, http.MethodPost, "/v1/pause", request, &struct{}{}); err != nil {
+	maps.Copy(request, p.of)
+	if err := b.api.callAt(ctx, p.at, http.MethodPost, "/v1/pause", request, &struct{}{}); err != nil {
 		return err
 	}
 	answered := time.Now()
 	pause(ctx, pressFor)
 	released := time.Now()
-	if err := b.api.insist(ctx, http.MethodPost, "/v1/resume", what, &struct{}{}); err != nil {
+	if err := b.api.insist(ctx, http.MethodPost, "/v1/resume", p.of, &struct{}{}); err != nil {
 		return err
 	}
-	b.count(s, targets, answered, released)
+	b.count(s, p.on, answered, released)
+	return nil
+}
+
+// goOn waits until the outage is mended after all: what was refused while the button was pressed is judged again.
+func (b *button) goOn(ctx context.Context, s *scene) error {
 	within, cancel := context.WithTimeout(ctx, outageWithin)
 	defer cancel()
-	repeats, enough := context.WithCancel(within)
-	defer enough()
-	go s.repeat(repeats, 0)
-	if !s.awaitOutcome(within) {
-		return fmt.Errorf("the outage %s did not end after the release", s.outage)
+	for s.awaitOutcome(within) {
+		s.mu.Lock()
+		ends := s.outages[s.outage].Ended
+		s.mu.Unlock()
+		if slices.ContainsFunc(ends, func(o remediation.Outcome) bool { return o != remediation.RefusedRun }) {
+			s.resolve()
+			s.tidy(within)
+			return nil
+		}
 	}
-	enough()
-	s.resolve()
-	s.tidy(within)
-	return nil
+	return fmt.Errorf("nothing was done about the outage %s after the release", s.outage)
 }
 
 // count looks in the ledger for changes between the answer and the release.

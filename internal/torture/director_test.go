@@ -55,6 +55,9 @@ type scene struct {
 // outageWithin is how long a run may take, over all the crashes that come in between, before the director goes on without it.
 const outageWithin = 2 * time.Minute
 
+// askEvery is how often a server is asked how far a run is.
+const askEvery = 400 * time.Millisecond
+
 // direct plays outages on the services of one worker, in turn, until ctx ends. The outage under way is then still played to its end,
 // unless hard ends.
 func (d *director) direct(ctx, hard context.Context, dice *rand.Rand, services []string) {
@@ -183,7 +186,7 @@ func (s *scene) resolve() {
 
 // awaitOutcome waits until the outage has led to a run and every run that it led to is done.
 func (s *scene) awaitOutcome(ctx context.Context) bool {
-	for pause(ctx, 300*time.Millisecond) {
+	for pause(ctx, askEvery) {
 		all, err := s.api.runs(ctx, s.service)
 		if err != nil {
 			s.note(err)
@@ -206,6 +209,7 @@ func (s *scene) learn(all []remediation.Run) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := s.outages[s.outage]
+	o.Ended = nil
 	for _, r := range all {
 		o.Ended = append(o.Ended, r.Outcome)
 	}
@@ -214,7 +218,7 @@ func (s *scene) learn(all []remediation.Run) {
 
 // awaitRun waits for the end of a run by hand.
 func (s *scene) awaitRun(ctx context.Context, id string) {
-	for pause(ctx, 300*time.Millisecond) {
+	for pause(ctx, askEvery) {
 		var view struct{ Run remediation.Run }
 		if s.api.insist(ctx, http.MethodGet, "/v1/runs/"+id, nil, &view) != nil || view.Run.State == remediation.Done {
 			return
@@ -244,7 +248,7 @@ func (s *scene) tidy(ctx context.Context) {
 	s.resolve()
 	s.note(s.world.do(ctx, "latency", service(s.service, "delay", "0s")))
 	s.note(s.api.release(ctx, s.service))
-	for pause(ctx, 300*time.Millisecond) {
+	for pause(ctx, askEvery) {
 		all, err := s.api.runs(ctx, s.service)
 		busy := slices.ContainsFunc(all, func(r remediation.Run) bool {
 			return r.State != remediation.Done && !slices.Contains(patient, r.Phase)

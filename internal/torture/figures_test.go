@@ -28,6 +28,9 @@ func measured(t *testing.T, databases ...string) {
 	t.Skip("not asked for")
 }
 
+// part is the share that was asked for of a figure's size, at least one.
+func part(n int) int { return max(1, int(*share*float64(n))) }
+
 // set makes a scene of a story on a service, outside of the director's own turns.
 func (c *campaign) set(name, on string, n int) *scene {
 	s := &scene{director: c.director, service: on, outage: fmt.Sprintf("%s-%d", on, n), road: roadAlertmanager}

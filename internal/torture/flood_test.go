@@ -60,7 +60,7 @@ func flood(t *testing.T, p plan) {
 	c.mustHeal(ctx, apart[0], 10)
 	a := c.finish(t.Context(), calm, first, last)
 	c.figure(map[string]any{
-		"taken within": took.String(), "a second": floodDeliveries / took.Seconds(), "peak memory (MB)": memory >> 20,
+		"taken within": took.String(), "a second": float64(part(floodDeliveries)) / took.Seconds(), "peak memory (MB)": memory >> 20,
 		"changes during the storm": during, "pages of the storm": pages, "accounted for": a.Receipts, "found": told(a.Faults),
 	})
 	if memory > floodMemory || during >= floodTargets || pages > 1 {
@@ -82,10 +82,10 @@ func (c *campaign) mustHeal(ctx context.Context, name string, n int) {
 func (c *campaign) flood(targets []string) time.Duration {
 	c.sending.Journal += "-flood"
 	c.sending.Rate = floodDeliveries / int(floodWithin.Seconds())
-	c.senderFor(&storm{Deliveries: floodDeliveries, Alerts: floodAlerts, Targets: targets})
+	c.senderFor(&storm{Deliveries: part(floodDeliveries), Alerts: part(floodAlerts), Targets: targets})
 	began := time.Now()
 	succeed(c.t, eventually(c.t.Context(), "the flood was taken", 10*floodWithin, func() (bool, error) {
-		return c.sender.tally().Accepted >= floodDeliveries, nil
+		return c.sender.tally().Accepted >= int64(part(floodDeliveries)), nil
 	}))
 	took := time.Since(began)
 	succeed(c.t, c.sender.finish(windDown))

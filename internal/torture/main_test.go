@@ -19,6 +19,7 @@ var (
 	seed    = flag.Uint64("seed", 0, "seed of what is up to chance; 0 takes one from the clock")
 	report  = flag.String("report", "", "file that the closing tables are written to, as JSON")
 	figures = flag.Bool("figures", false, "measure the figures that take long: takeover, restart, stop button, storm")
+	share   = flag.Float64("share", 1, "how much of a figure is measured: 0.05 for a first look")
 	keep    = flag.Bool("keep", false, "keep the databases, ledgers and logs of a torture, and say where they are")
 )
 

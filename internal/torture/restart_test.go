@@ -26,13 +26,13 @@ func TestRestart(t *testing.T) {
 	defer calm()
 	c.open(ctx)
 	c.senderFor(nil)
-	succeed(t, eventually(ctx, "the rows are there", 10*time.Minute, func() (bool, error) { return c.sender.tally().Accepted >= manyRows, nil }))
+	succeed(t, eventually(ctx, "the rows are there", 10*time.Minute, func() (bool, error) { return c.sender.tally().Accepted >= int64(part(manyRows)), nil }))
 	succeed(t, c.sender.finish(windDown))
 	former := c.sender.journal
 	c.sending.Journal, c.sending.Rate, c.sending.Seed = former+"-after", 20, *seed+1
 	c.senderFor(nil)
 	var accepting, settled []time.Duration
-	for n := range restarts {
+	for n := range part(restarts) {
 		a, s, err := c.restart(ctx, n)
 		succeed(t, err)
 		accepting, settled = append(accepting, a), append(settled, s)

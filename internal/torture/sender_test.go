@@ -73,7 +73,7 @@ type tally struct {
 }
 
 const (
-	sendPatience = 3 * time.Second // for one answer
+	sendPatience = 10 * time.Second // for one answer: a shorter one makes a slow server slower still
 	mostWaiting  = 8192
 	sendersHands = 384 // deliveries on their way at a time: a server that is halted holds those it has
 	firstAgain   = 50 * time.Millisecond

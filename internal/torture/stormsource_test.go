@@ -37,13 +37,12 @@ func (s *stormSource) next(time.Time) (delivery, bool) {
 	}
 	s.made++
 	target := s.Targets[n%len(s.Targets)]
-	name := []string{alertDeploy, alertSick}[n/len(s.Targets)%2]
 	outage := fmt.Sprintf("storm-%d", n)
 	return delivery{
-		Kind: kindOutage, Source: alertmanagerSource, Alerts: []about{{Name: name, Target: target, Outage: outage, Firing: true}},
+		Kind: kindOutage, Source: alertmanagerSource, Alerts: []about{{Name: alertSick, Target: target, Outage: outage, Firing: true}},
 		Body: amBody(fmt.Sprintf("{}:{outage=%q}", outage), amAlert{
 			Status: "firing", StartsAt: s.began.Add(time.Duration(n) * time.Microsecond).UTC(), Annotations: map[string]string{},
-			Labels: map[string]string{"alertname": name, "service": target, "severity": "critical", "outage": outage},
+			Labels: map[string]string{"alertname": alertSick, "service": target, "severity": "critical", "outage": outage},
 		}),
 	}, true
 }
