@@ -3,6 +3,8 @@ package guard_test
 import (
 	"math/bits"
 	"net/netip"
+	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -57,6 +59,8 @@ func TestReaches(t *testing.T) {
 		"the target is its own":           {func(r *guard.Reach) { r.Target, r.Changes = "own", "own" }, guard.Itself},
 		"what it changes is its own":      {func(r *guard.Reach) { r.Changes = "own" }, guard.Itself},
 		"the identity is its own":         {func(r *guard.Reach) { r.Identity = "cloud_run/p/r/own" }, guard.Itself},
+		"an identity of a part unknown":   {func(r *guard.Reach) { r.Protected = []string{"cloud_run/*/*/api"} }, guard.Itself},
+		"an identity of another system":   {func(r *guard.Reach) { r.Protected = []string{"redis/*/*/api", "cloud_run/*/api", "cloud_run/*"} }, ""},
 		"no identity, and none protected": {func(r *guard.Reach) { r.Identity, r.Protected = "", []string{""} }, ""},
 		"its own, and a human approved":   {func(r *guard.Reach) { r.Target, r.Changes, r.Auto = "own", "own", false }, guard.Itself},
 		"of another target":               {func(r *guard.Reach) { r.Changes = "web" }, guard.TooWide},
@@ -69,6 +73,8 @@ func TestReaches(t *testing.T) {
 		"selects no name":                 {selects("a", " "), guard.TooWide},
 		"selects a pattern":               {selects("a*"), guard.TooWide},
 		"selects all of a region":         {selects("-"), guard.TooWide},
+		"selects all regions":             {selects("projects/p/locations/-/services/api"), guard.TooWide},
+		"selects a name with a dash":      {selects("projects/p/locations/europe-west1/services/my-api"), ""},
 		"selects a pattern of a database": {selects("a%"), guard.TooWide},
 		"one network":                     {nets("192.0.2.0/24"), ""},
 		"one address":                     {nets("192.0.2.7/32", "2001:db8::1/128"), ""},
@@ -183,24 +189,27 @@ func someReach(t *rapid.T) guard.Reach {
 	name := func(what string) string { return of([]string{"api", "web", "own"}).Draw(t, what) }
 	return guard.Reach{
 		Target: name("target"), Changes: name("changes"),
-		Selects:    rapid.OneOf(rapid.Just([]string(nil)), rapid.SliceOfN(of([]string{"a", "b", "c", "*", "", "-"}), 0, 3)).Draw(t, "selects"),
+		Selects:    rapid.OneOf(rapid.Just([]string(nil)), rapid.SliceOfN(of([]string{"a", "b", "a/b", "*", "", "-", "a/-/b", "a-b"}), 0, 3)).Draw(t, "selects"),
 		Networks:   rapid.SliceOfN(rapid.Custom(somePrefix), 0, 2).Draw(t, "networks"),
 		Lasts:      time.Duration(rapid.IntRange(-1, 26).Draw(t, "hours")) * time.Hour,
 		Identity:   of([]string{"", "cloud_run/p/r/api", "cloud_run/p/r/own"}).Draw(t, "identity"),
-		Protected:  rapid.SliceOfN(of([]string{"", "own", "cloud_run/p/r/own"}), 0, 2).Draw(t, "protected"),
+		Protected:  rapid.SliceOfN(of([]string{"", "own", "cloud_run/p/r/own", "cloud_run/*/r/own", "cloud_run/*"}), 0, 2).Draw(t, "protected"),
 		Reversible: rapid.Bool().Draw(t, "reversible"), Auto: rapid.Bool().Draw(t, "auto"),
 	}
 }
+
+var plainNames = regexp.MustCompile(`^( [ab]+(-[ab]+)*(/[ab]+(-[ab]+)*)*)+$`)
 
 // modelReach collects all that can be said against a change.
 func modelReach(r guard.Reach) map[guard.Reason]bool {
 	against := map[guard.Reason]bool{}
 	for _, word := range r.Protected {
-		if word != "" && strings.Contains("|"+strings.Join([]string{r.Target, r.Changes, r.Identity}, "|")+"|", "|"+word+"|") {
+		identity, err := path.Match(word, r.Identity)
+		if word != "" && (identity || err != nil || strings.Contains("|"+r.Target+"|"+r.Changes+"|", "|"+word+"|")) {
 			against[guard.Itself] = true
 		}
 	}
-	plain := strings.Trim(strings.Join(r.Selects, ""), "abc") == "" && !slices.Contains(r.Selects, "") && (r.Selects == nil || len(r.Selects) > 0)
+	plain := r.Selects == nil || plainNames.MatchString(" "+strings.Join(r.Selects, " "))
 	wide := slices.ContainsFunc(r.Networks, tooWide) || len(r.Networks) > 0 && (r.Lasts < time.Nanosecond || r.Lasts.Hours() > 24)
 	if !plain || wide || r.Changes != r.Target {
 		against[guard.TooWide] = true

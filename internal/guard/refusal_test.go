@@ -29,6 +29,11 @@ func TestReasons(t *testing.T) {
 			t.Errorf("%s: passing %t", r, r.Passing())
 		}
 	}
+	for _, r := range guard.Reasons() {
+		if parks := r == guard.Paused || r == guard.RulesDiffer; r.Parks() != parks || parks && !r.Passing() {
+			t.Errorf("%s: parks %t, passing %t", r, r.Parks(), r.Passing())
+		}
+	}
 	for _, r := range lasting {
 		if !seen[r] {
 			t.Errorf("%s is not listed", r)

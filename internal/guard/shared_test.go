@@ -80,6 +80,18 @@ func TestSharedIsTheConjunctionProperty(t *testing.T) {
 	})
 }
 
+// What waits for a human's word is told apart from all else that is in the way.
+func TestWaitsProperty(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		s := someSnapshot(t)
+		no, pressed, differ := guard.Waits(s), modelPause(guard.Limits{}, s), modelAgreement(guard.Limits{}, s)
+		if (no != nil) != (pressed || differ) || no != nil && !no.Reason.Parks() {
+			t.Fatalf("it says %v; paused: %t, rules that differ: %t", no, pressed, differ)
+		}
+	})
+}
+
 // The zero Limits limit nothing; what stands in the way does so still.
 func TestSharedWithoutLimits(t *testing.T) {
 	t.Parallel()
