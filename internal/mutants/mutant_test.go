@@ -92,7 +92,7 @@ func parse(text []byte) (mutant, error) {
 		}
 	}
 	if m.file == "" || !slices.ContainsFunc(m.caught, func(c command) bool { return c.suite == "tests" }) {
-		return m, errors.New("it needs the lines file: and caught by:")
+		return m, errors.New("it needs the lines `file:` and `caught by:`")
 	}
 	return m, m.setEdits(archive.Files)
 }

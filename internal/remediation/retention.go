@@ -13,9 +13,10 @@ type Retention struct {
 }
 
 const (
-	// KeepBodies and KeepRuns are the defaults.
+	// KeepBodies is how long bodies are kept where nothing else is said.
 	KeepBodies = 30 * 24 * time.Hour
-	KeepRuns   = 400 * 24 * time.Hour
+	// KeepRuns is the same of runs.
+	KeepRuns = 400 * 24 * time.Hour
 	// LeastKept is the shortest time for which a finished run is kept, whatever is asked for: the budgets' windows reach so far back.
 	// Who deletes a younger run cannot pass it off as retention.
 	LeastKept = 35 * 24 * time.Hour

@@ -73,7 +73,7 @@ func (s *Store) Next(ctx context.Context, l remediation.Lane, now time.Time, lea
 		return m, "", false, err
 	}
 	err = s.write(ctx, writeOutbox, func(ctx context.Context, t *transaction) (err error) {
-		if err = t.serialise(ctx, "lane:"+l.Run+"/"+string(l.Channel)); err != nil {
+		if err := t.serialise(ctx, "lane:"+l.Run+"/"+string(l.Channel)); err != nil {
 			return err
 		}
 		if m, ok, err = firstQueued(ctx, t, l, now); err != nil || !ok {

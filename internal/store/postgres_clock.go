@@ -20,12 +20,12 @@ type reading struct {
 	doubt        time.Duration
 }
 
-// driftPerSecond is how much an old reading is doubted more each second: several times what clocks differ by.
-const driftPerSecond = 500 * time.Microsecond
+// drift is how much an old reading is doubted more each second: several times what clocks differ by.
+const drift = 500 * time.Microsecond
 
 // doubtNow is how wrong the clock may be that goes by the reading.
 func (r *reading) doubtNow() time.Duration {
-	return r.doubt + time.Duration(time.Since(r.ours).Seconds()*float64(driftPerSecond))
+	return r.doubt + time.Duration(time.Since(r.ours).Seconds()*float64(drift))
 }
 
 func (c *serverClock) now() time.Time {

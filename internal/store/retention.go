@@ -128,7 +128,7 @@ func setMark(ctx context.Context, t tx, what, upto string) error {
 // dropActs drops debits that no window reaches.
 func (s *Store) dropActs(ctx context.Context, before time.Time) (bool, error) {
 	const oldest = `SELECT at FROM acts WHERE at < $1 ORDER BY at LIMIT $2`
-	old, err := list(ctx, s.db.reader(), func(r row) (at int64, err error) { return at, r.Scan(&at) }, oldest, micros(before), dropActs)
+	old, err := list(ctx, s.db.reader(), func(r row) (at int64, err error) { err = r.Scan(&at); return at, err }, oldest, micros(before), dropActs)
 	if err != nil || len(old) == 0 {
 		return false, err
 	}

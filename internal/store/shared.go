@@ -138,7 +138,7 @@ func (s *Store) Release(ctx context.Context, rule, target string) (int, error) {
 func (s *Store) change(ctx context.Context, query string, args ...any) (int, error) {
 	var n int64
 	err := s.write(ctx, writeControl, func(ctx context.Context, t *transaction) (err error) {
-		if err = t.serialise(ctx, fleetKey); err != nil {
+		if err := t.serialise(ctx, fleetKey); err != nil {
 			return err
 		}
 		n, err = t.Exec(ctx, query, args...)

@@ -37,7 +37,7 @@ func TestStopButton(t *testing.T) {
 			b := button{campaign: c}
 			var all sync.WaitGroup
 			for i, name := range c.names() {
-				all.Go(func() { b.pressAlways(ctx, name, c.dice(uint64(200+i))) }) //nolint:gosec // a small number
+				all.Go(func() { b.pressAlways(ctx, name, c.dice(uint64(200+i))) })
 			}
 			all.Wait()
 			late := spreadOf(b.late)

@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	}
 	flag.Parse()
 	if *seed == 0 {
-		*seed = uint64(time.Now().UnixNano()) //nolint:gosec // any number will do
+		*seed = uint64(time.Now().UnixNano())
 	}
 	code := m.Run()
 	if builtIn != "" {

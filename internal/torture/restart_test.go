@@ -63,7 +63,7 @@ func (c *campaign) restart(ctx context.Context, n int) (accepting, settled time.
 	c.replicas[0].kill()
 	died := time.Now()
 	probe := sender{senderConfig: c.sending, client: http.Client{Timeout: time.Second}}
-	noise := newNoise(uint64(n)+*seed, nil) //nolint:gosec // a small number
+	noise := newNoise(uint64(n)+*seed, nil)
 	for accepting == 0 {
 		d, _ := noise.next(time.Now())
 		if r, err := probe.post(d); err == nil && r.Status == http.StatusAccepted {

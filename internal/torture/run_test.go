@@ -58,7 +58,7 @@ func (c *campaign) directs(ctx, hard context.Context) *sync.WaitGroup {
 		for i := w; i < len(names); i += c.workers {
 			own = append(own, names[i])
 		}
-		all.Go(func() { c.director.direct(ctx, hard, c.dice(uint64(100+w)), own) }) //nolint:gosec // a small number
+		all.Go(func() { c.director.direct(ctx, hard, c.dice(uint64(100+w)), own) })
 	}
 	return &all
 }

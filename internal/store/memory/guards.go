@@ -57,7 +57,7 @@ func (c *commit) storm() {
 	if c.Storm == nil {
 		return
 	}
-	last := c.t.rows.storm
+	last := c.t.storm
 	if last.seen.Before(c.Storm.Since) || !last.seen.After(last.released) {
 		c.Messages = append(c.Messages, c.Storm.Page)
 	}
