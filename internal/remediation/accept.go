@@ -204,6 +204,9 @@ func endOf(sig alert.Alert, event Event) time.Time {
 			return at
 		}
 	}
+	if sig.StartsAt.After(event.ReceivedAt) {
+		return sig.StartsAt // our clock is behind the sender's; what ends has begun
+	}
 	return event.ReceivedAt
 }
 

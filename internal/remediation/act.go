@@ -301,9 +301,7 @@ func (v *visit) notApplied(o executors.Observation) {
 		v.pending(o)
 		return
 	}
-	if step.Answer != Conflict && v.run.Tries == 0 { // the call may still be on its way: one more look before it counts as lost
-		v.run.Tries++
-		v.wait(v.e.scale(lateWait))
+	if step.Answer != Conflict && v.mayArrive(step) {
 		return
 	}
 	step.Detail = first(step.Detail, o.Detail)
@@ -321,6 +319,20 @@ func (v *visit) notApplied(o executors.Observation) {
 	case v.run.Origin == ByFollowUp:
 		v.backToCalm()
 	}
+}
+
+// mayArrive waits for a call that nobody has answered: it counts as lost only when it has left no trace for a while.
+func (v *visit) mayArrive(step *Step) bool {
+	if step.MissedAt.IsZero() {
+		step.MissedAt = v.out.Now
+		v.out.Steps = append(v.out.Steps, *step)
+	}
+	left := step.MissedAt.Add(v.e.scale(lateWait)).Sub(v.out.Now)
+	if left <= 0 {
+		return false
+	}
+	v.wait(left)
+	return true
 }
 
 // undoAgain plans the way back anew: the platform touches versions by itself.

@@ -2,6 +2,7 @@ package remediation
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -115,7 +116,29 @@ func (v *visit) refuse(r *guard.Refusal) {
 		v.finish(NotFixed, "what was done did not help, and the next rung was refused: "+r.Error())
 		return
 	}
+	if s := v.adrift(); s != nil {
+		v.needsHuman(adriftWords(*s) + "; the run was refused: " + r.Error())
+		return
+	}
 	v.finish(RefusedRun, r.Error())
+}
+
+// adrift finds a call that was never answered and left no trace: nothing proves that it will not arrive yet. A later call that the system
+// took, or refused for its version, proves it.
+func (v *visit) adrift() *Step {
+	for i := range slices.Backward(v.steps) {
+		switch s := &v.steps[i]; {
+		case s.Answer == Conflict || s.Answer == Taken:
+			return nil
+		case s.State == StepDropped && !s.MissedAt.IsZero():
+			return s
+		}
+	}
+	return nil
+}
+
+func adriftWords(s Step) string {
+	return fmt.Sprintf("a call was never answered, had left no trace at %s, and may still arrive", clock(s.EndedAt))
 }
 
 // resolvedMeanwhile ends a run whose alert resolved before it acted, or between two rungs.
@@ -125,6 +148,10 @@ func (v *visit) resolvedMeanwhile(r *guard.Refusal) {
 		return
 	}
 	v.ruleAll(Refused, r.Error())
+	if s := v.adrift(); s != nil {
+		v.needsHuman(adriftWords(*s) + "; " + r.Detail)
+		return
+	}
 	v.finish(ResolvedItself, r.Detail)
 }
 

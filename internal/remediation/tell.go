@@ -301,6 +301,9 @@ func stepWords(s Step) string {
 	case StepFailed:
 		return "failed: " + s.Detail
 	case StepDropped:
+		if !s.MissedAt.IsZero() && s.Answer != Conflict {
+			return "never answered, no trace of it at " + clock(s.EndedAt) + ": " + s.Detail
+		}
 		return "not done: " + s.Detail
 	case StepUnclear:
 		return "unclear: " + s.Detail

@@ -240,6 +240,7 @@ type Step struct {
 	Detail    string            `json:"detail,omitempty"`
 	ReadBack  executors.State   `json:"read_back,omitempty"`
 	StartedAt time.Time         `json:"started_at"`
+	MissedAt  time.Time         `json:"missed_at,omitzero"` // when a look first showed no trace of the call, which nobody had answered
 	EndedAt   time.Time         `json:"ended_at,omitzero"`
 }
 
