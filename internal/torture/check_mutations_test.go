@@ -68,6 +68,24 @@ func (c *checker) repeats(run string, all []mutation) {
 	}
 }
 
+// blind finds calls that were made again although they had taken effect: where nobody meddles, only that costs a call its precondition.
+func (c *checker) blind() {
+	for _, e := range c.Ledger {
+		if e.Verb != "update_service_refused" {
+			continue
+		}
+		for run, made := range c.byRun {
+			o := c.Outages[c.Runs[run].Alert.Labels["outage"]]
+			if o.Service != e.Resource || o.Meddles || made[0].Seq > e.Seq {
+				continue
+			}
+			if slices.ContainsFunc(c.handsOf(run), func(s handSpan) bool { return e.Time.After(s.from) && e.Time.Before(s.to) }) {
+				c.find(faultTwice, run, "called again at %s after %v: %s", e.Time.Format(time.StampMicro), made[0], detail(e, "reason"))
+			}
+		}
+	}
+}
+
 // handSpan is a time in which a run has its hand on a target.
 type handSpan struct {
 	run      string

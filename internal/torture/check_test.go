@@ -43,6 +43,7 @@ func verdictOf(e evidence) []finding {
 	c.rulings()
 	c.runs()
 	c.mutations()
+	c.blind()
 	c.hands()
 	c.chains()
 	c.tellings()

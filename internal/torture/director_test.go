@@ -35,6 +35,7 @@ type outage struct {
 	Incident string
 	Heals    bool
 	Touches  bool
+	Meddles  bool
 	Likely   remediation.Outcome
 	Ended    []remediation.Outcome // of the runs it led to, as far as the director has seen
 }
@@ -112,7 +113,7 @@ func (s *scene) play(ctx, hard context.Context, dice *rand.Rand) {
 	}
 	s.starts = time.Now().UTC()
 	s.mu.Lock()
-	s.outages[s.outage] = outage{ID: s.outage, Service: s.service, Story: s.story.name, Heals: s.story.heals, Touches: s.story.touches, Likely: s.story.likely}
+	s.outages[s.outage] = s.known()
 	s.mu.Unlock()
 	within, cancel := context.WithTimeout(hard, outageWithin)
 	defer cancel()
@@ -132,6 +133,14 @@ func (s *scene) play(ctx, hard context.Context, dice *rand.Rand) {
 	cancel()
 	meanwhile.Wait()
 	s.tidy(hard)
+}
+
+// known is what the checker has to know of the scene.
+func (s *scene) known() outage {
+	return outage{
+		ID: s.outage, Service: s.service, Story: s.story.name, Heals: s.story.heals, Touches: s.story.touches, Meddles: s.story.meddles,
+		Likely: s.story.likely,
+	}
 }
 
 // fire lets the alert begin, by one road or the other.

@@ -50,7 +50,7 @@ func (s *scene) begin(ctx context.Context) error {
 	}
 	s.starts = time.Now().UTC()
 	s.mu.Lock()
-	s.outages[s.outage] = outage{ID: s.outage, Service: s.service, Story: s.story.name, Heals: s.story.heals, Touches: s.story.touches, Likely: s.story.likely}
+	s.outages[s.outage] = s.known()
 	s.mu.Unlock()
 	return s.sender.deliver(s.delivery(kindOutage, "firing"))
 }

@@ -165,6 +165,9 @@ func twiceForgeries() []forgery {
 			e.Steps["r1"] = append(e.Steps["r1"], step)
 			e.mutate("r1-1-2", "svc-old", 11.5)
 		}, faultTwice},
+		{"a call was made again that had taken effect", func(e *evidence) {
+			e.ledger(sandbox.Entry{System: "cloud_run", Verb: "update_service_refused", Resource: "svc"}, 12)
+		}, faultTwice},
 		{"a run ended twice", func(e *evidence) {
 			e.record("r1", 15, remediation.EntryOutcome, "fixed: again")
 			e.rerun("r1", func(r *remediation.Run) { r.Entries, r.Head = 4, e.Journal["r1"][3].Hash })

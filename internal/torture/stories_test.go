@@ -30,6 +30,8 @@ type story struct {
 	heals bool
 	// touches: the rule may act at all.
 	touches bool
+	// meddles: somebody else changes the service meanwhile, so that a call may lose its precondition.
+	meddles bool
 	// likely is the outcome if nothing comes in between.
 	likely remediation.Outcome
 }
@@ -48,11 +50,11 @@ func stories() []story {
 		{name: "migrated", weight: 3, alert: alertDeploy, before: deployed(sandbox.Revision{Health: sandbox.Sick503, Labels: map[string]string{"no-rollback-past": "yes"}}), likely: remediation.RefusedRun},
 		{name: "over before it began", weight: 5, alert: alertDeploy, before: slowly(deployed(sandbox.Revision{Health: sandbox.Sick503})), during: endsAtOnce, heals: true, touches: true, likely: remediation.ResolvedItself},
 		{name: "answer lost", weight: 6, alert: alertDeploy, before: then(deployed(sandbox.Revision{Health: sandbox.Sick503}), loseAnswer), after: nextRelease, heals: true, touches: true, likely: remediation.Fixed},
-		{name: "etag bumped", weight: 5, alert: alertSick, before: then(fellSick, bumpEtag), heals: true, touches: true, likely: remediation.Fixed},
+		{name: "etag bumped", weight: 5, alert: alertSick, before: then(fellSick, bumpEtag), heals: true, touches: true, meddles: true, likely: remediation.Fixed},
 		{name: "operation fails", weight: 3, alert: alertDeploy, before: then(deployed(sandbox.Revision{Health: sandbox.Sick503}), failOperation), heals: true, touches: true, likely: remediation.NotFixed},
-		{name: "deploy in between", weight: 4, alert: alertDeploy, before: then(deployed(sandbox.Revision{Health: sandbox.Sick503}), deployBefore), heals: true, touches: true, likely: remediation.RefusedRun},
-		{name: "deploy afterwards", weight: 4, alert: alertSick, before: wasSick, during: deployAfter(300 * time.Millisecond), touches: true, likely: remediation.Inconclusive},
-		{name: "answer lost, then a deploy", weight: 5, alert: alertDeploy, before: slowly(then(deployed(sandbox.Revision{Health: sandbox.Sick503}), loseAnswer)), during: deployAfter(0), heals: true, touches: true, likely: remediation.NeedsHuman},
+		{name: "deploy in between", weight: 4, alert: alertDeploy, before: then(deployed(sandbox.Revision{Health: sandbox.Sick503}), deployBefore), heals: true, touches: true, meddles: true, likely: remediation.RefusedRun},
+		{name: "deploy afterwards", weight: 4, alert: alertSick, before: wasSick, during: deployAfter(300 * time.Millisecond), touches: true, meddles: true, likely: remediation.Inconclusive},
+		{name: "answer lost, then a deploy", weight: 5, alert: alertDeploy, before: slowly(then(deployed(sandbox.Revision{Health: sandbox.Sick503}), loseAnswer)), during: deployAfter(0), heals: true, touches: true, meddles: true, likely: remediation.NeedsHuman},
 	}
 }
 
