@@ -19,22 +19,25 @@ const noIncident = "no open incident for the key"
 // incidentDelays are the waits between looks for an incident; the last one repeats.
 var incidentDelays = [...]time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second}
 
-// findByKey finds the incident among the open ones, because keys recur; that of a key that does not is found however it ended, so that
-// an attempt that died after it had opened one does not lead to another.
+// findByKey finds the incident among the open ones, because keys recur. That of a key that does not is found however it ended, and so is
+// one that the message itself may have opened before, so that an attempt that died after it does not lead to another.
 func findByKey(ctx context.Context, pd finder, m remediation.Message) (connect.Incident, bool, error) {
 	if m.IncidentKey == "" {
 		return connect.Incident{}, false, nil
 	}
-	find := pd.FindOpen
-	if m.Own {
-		find = pd.FindAny
+	in, found, err := pd.FindOpen(ctx, m.IncidentKey)
+	if err == nil && !found && (m.Own || opened(m) || inDoubt(m)) {
+		in, found, err = pd.FindAny(ctx, m.IncidentKey)
+		found = found && (m.Own || !in.CreatedAt.Before(m.CreatedAt.Add(-createdSkew)))
 	}
-	in, found, err := find(ctx, m.IncidentKey)
 	if err != nil {
 		return connect.Incident{}, false, fmt.Errorf("finding the incident: %w", err)
 	}
 	return in, found, nil
 }
+
+// createdSkew is how much earlier than the message an incident may claim to be that the message asked for: PagerDuty tells whole seconds.
+const createdSkew = 2 * time.Second
 
 // missing decides what becomes of a message without an incident: the sender's trigger may come later, or the message may open one.
 // Its absence must have been seen before: while PagerDuty was away nobody could open anything. Nobody else opens one of our own.

@@ -46,6 +46,7 @@ func (v *visit) tell(channel Channel, kind MessageKind, text string) {
 	m := Message{
 		ID: fmt.Sprintf("%s-%d", v.run.ID, v.run.Told), Run: v.run.ID, Seq: v.run.Told, Channel: channel, Kind: kind, Text: text,
 		IncidentID: v.run.Alert.IncidentID, IncidentKey: v.run.Alert.IncidentKey, State: MessageQueued, CreatedAt: v.out.Now,
+		After: v.run.Parent,
 	}
 	if !v.address(&m) {
 		return

@@ -267,10 +267,12 @@ const (
 
 // Message is one thing to tell, kept in the outbox until it is told. Messages of one run and channel are told in order.
 type Message struct {
-	ID          string      `json:"id"` // also the marker left in notes, by which a sent one is recognised
-	Run         string      `json:"run"`
-	Seq         int         `json:"seq"`
-	Channel     Channel     `json:"channel"`
+	ID      string  `json:"id"` // also the marker left in notes, by which a sent one is recognised
+	Run     string  `json:"run"`
+	Seq     int     `json:"seq"`
+	Channel Channel `json:"channel"`
+	// After is a run whose messages on the channel are told first: what a follow-up says must not overtake the run that it belongs to.
+	After       string      `json:"after,omitempty"`
 	Kind        MessageKind `json:"kind"`
 	Connection  string      `json:"connection"`
 	IncidentID  string      `json:"incident_id,omitempty"`

@@ -64,6 +64,7 @@ func coreContract() map[string]func(*world) {
 		"siblings":                      siblings,
 		"outbox order":                  outboxOrder,
 		"outbox retry":                  outboxRetry,
+		"outbox across runs":            outboxAfter,
 	}
 }
 
@@ -335,6 +336,31 @@ func outboxOrder(w *world) {
 	if err := w.End(w.t.Context(), remediation.Sent{ID: "none", State: remediation.MessageSent}); !errors.Is(err, remediation.ErrNotFound) {
 		w.t.Errorf("an unknown message answers %v", err)
 	}
+}
+
+// What a follow-up says waits until the channel has nothing left to tell of the run before it.
+func outboxAfter(w *world) {
+	run, follow := w.born(firing("e"), "api"), w.born(firing("f"), "web")
+	first := remediation.Message{ID: newID(), Run: run.ID, Channel: remediation.PagerDuty, Kind: remediation.Note, Text: "t", CreatedAt: noon}
+	later := remediation.Message{ID: newID(), Run: follow.ID, Channel: remediation.PagerDuty, Kind: remediation.Resolve, Text: "t", CreatedAt: noon, After: run.ID}
+	beside := later
+	beside.ID, beside.Channel = newID(), remediation.Slack
+	must(w.t, w.commit(&run, func(c *remediation.Commit) { c.Messages = []remediation.Message{first} }))
+	must(w.t, w.commit(&follow, func(c *remediation.Commit) { c.Messages = []remediation.Message{later, beside} }))
+	next := func(run string, channel remediation.Channel, want bool) {
+		w.t.Helper()
+		_, _, ok, err := w.Next(w.t.Context(), remediation.Lane{Run: run, Channel: channel}, w.clock.now(), time.Minute)
+		must(w.t, err)
+		if ok != want {
+			w.t.Errorf("%s of %s: there is a next one: %t, want %t", channel, run, ok, want)
+		}
+	}
+	next(follow.ID, remediation.PagerDuty, false)
+	next(follow.ID, remediation.Slack, true)
+	next(run.ID, remediation.PagerDuty, true)
+	next(follow.ID, remediation.PagerDuty, false) // the attempt is under way
+	must(w.t, w.End(w.t.Context(), remediation.Sent{ID: first.ID, State: remediation.MessageSent, At: w.clock.now()}))
+	next(follow.ID, remediation.PagerDuty, true)
 }
 
 func outboxRetry(w *world) {

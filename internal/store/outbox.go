@@ -101,7 +101,23 @@ func firstQueued(ctx context.Context, t tx, l remediation.Lane, now time.Time) (
 	if len(first) == 0 || first[0].NotBefore.After(now) {
 		return remediation.Message{}, false, nil
 	}
+	if held, err := overtakes(ctx, t, first[0]); err != nil || held {
+		return remediation.Message{}, false, err
+	}
 	return first[0], true, nil
+}
+
+// overtakes reports whether the message's channel still has something to tell of the run that comes first; the sweep looks again.
+func overtakes(ctx context.Context, t tx, m remediation.Message) (bool, error) {
+	if m.After == "" {
+		return false, nil
+	}
+	var n int
+	err := t.QueryRow(ctx, []any{&n}, `SELECT count(*) FROM outbox WHERE run = $1 AND channel = $2 AND state = 'queued'`, m.After, string(m.Channel))
+	if err != nil {
+		return false, fmt.Errorf("reading what run %s has to tell first: %w", m.After, err)
+	}
+	return n > 0, nil
 }
 
 func laneThread(ctx context.Context, t tx, l remediation.Lane) (string, error) {

@@ -41,7 +41,7 @@ func (v *View) Next(ctx context.Context, l remediation.Lane, now time.Time, leas
 	err = v.write(ctx, func(t *transaction) error {
 		lane := t.messages(func(m remediation.Message) bool { return m.Run == l.Run && m.Channel == l.Channel })
 		first := slices.IndexFunc(lane, func(m remediation.Message) bool { return m.State == remediation.MessageQueued })
-		if first < 0 || lane[first].NotBefore.After(now) {
+		if first < 0 || lane[first].NotBefore.After(now) || t.overtakes(lane[first]) {
 			return nil
 		}
 		m, ok = lane[first], true
@@ -56,6 +56,13 @@ func (v *View) Next(ctx context.Context, l remediation.Lane, now time.Time, leas
 		return nil
 	})
 	return m, thread, ok, err
+}
+
+// overtakes reports whether the message's channel still has something to tell of the run that comes first.
+func (t *transaction) overtakes(m remediation.Message) bool {
+	return m.After != "" && len(t.messages(func(other remediation.Message) bool {
+		return other.Run == m.After && other.Channel == m.Channel && other.State == remediation.MessageQueued
+	})) > 0
 }
 
 // End records how a message ended, or until when it waits; what has ended stays so. remediation.ErrNotFound for an unknown id.
