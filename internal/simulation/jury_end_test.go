@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mixillo/remediator/internal/alert"
 	"github.com/mixillo/remediator/internal/remediation"
@@ -32,7 +33,7 @@ func (s *sim) judgeEnd() {
 
 func (s *sim) judgeRun(rec memory.Record) {
 	r := rec.Run
-	s.holds(r.State == remediation.Done, "G3", "run %s has not ended: %s %s", r.ID, r.State, r.Phase)
+	s.holds(r.State == remediation.Done || s.awaitsMerged(r) || s.lacksBudget(r), "G3", "run %s has not ended: %s %s", r.ID, r.State, r.Phase)
 	if at := remediation.VerifyJournal(rec.Entries); at >= 0 || r.Entries != len(rec.Entries) {
 		s.violate("G20", "the journal of run %s is broken at %d of %d", r.ID, at, r.Entries)
 	}
@@ -40,6 +41,21 @@ func (s *sim) judgeRun(rec memory.Record) {
 	s.holds(!acted || r.Outcome != remediation.NoOutcome, "G3", "run %s acted and has no outcome", r.ID)
 	s.judgeOutcome(r)
 	s.judgeMessages(rec)
+}
+
+// lacksBudget tells a follow-up that may take its change back when a budget allows it, within a day.
+func (s *sim) lacksBudget(r remediation.Run) bool {
+	c := &call{run: r.ID, target: r.Target, rule: r.Rule, store: s.now()}
+	l, ok := s.codeByHash(r.RulesHash).law(r.Rule)
+	if r.Phase != remediation.PhaseCalm || !ok {
+		return false
+	}
+	short := false
+	for i, per := range []time.Duration{time.Hour, 24 * time.Hour} {
+		short = short || s.spent(c, "rule", per) >= l.limits.rule[i] || s.spent(c, "target", per) >= l.limits.target[i] ||
+			s.spent(c, "fleet", per) >= l.limits.fleet[i]
+	}
+	return short
 }
 
 // judgeMessages: nothing is left untold, and whoever silenced the pager and did not mend it has called somebody.

@@ -122,7 +122,7 @@ func (s *sim) judgeFixed(r remediation.Run, last *call) {
 	}
 	var well, since time.Duration = -1, -1
 	for _, look := range s.looks {
-		if look.target != r.Target || look.kind != "look.health" || look.at < last.landed || s.storeTime(look.at).After(r.DoneAt) {
+		if look.target != r.Target || look.kind != "look.health" || look.at < last.landed || look.at > s.ended[r.ID] {
 			continue
 		}
 		switch {
@@ -133,9 +133,9 @@ func (s *sim) judgeFixed(r remediation.Run, last *call) {
 		}
 		well = look.at
 	}
-	s.holds(since >= 0 && well-since >= l.hold-time.Second, "G14", "run %s is fixed, and %s was seen well only from %s to %s", r.ID, r.Target, since, well)
+	s.holds(since >= 0 && s.storeTime(well).Sub(s.storeTime(since)) >= l.hold-time.Second, "G14", "run %s is fixed, and %s was seen well only from %s to %s", r.ID, r.Target, since, well)
 	for _, show := range s.shownAs {
-		if show.operation == last.operation && show.progress == "foreign" && !s.storeTime(show.at).After(r.DoneAt) {
+		if show.operation == last.operation && show.progress == "foreign" && show.at <= s.ended[r.ID] {
 			s.violate("G10", "run %s is fixed although it was shown another hand", r.ID)
 		}
 	}

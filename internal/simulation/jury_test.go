@@ -60,7 +60,9 @@ func (s *sim) judgeCall(c *call) {
 		return
 	}
 	s.judgeStopped(c)
-	s.judgeEpisode(c, rec)
+	if !c.second { // which only completes what was begun
+		s.judgeEpisode(c, rec)
+	}
 	s.judgeBudgets(c)
 	s.judgeCooldown(c, rec)
 	s.judgeRule(c, rec)
@@ -181,15 +183,17 @@ func (s *sim) spent(c *call, what string, per time.Duration) int {
 		run, to string
 		back    bool
 	}
-	acts := map[act]bool{}
+	acts, n := map[act]bool{}, 0
 	for _, o := range s.calls {
+		again := acts[act{o.run, o.to, o.back}]
+		acts[act{o.run, o.to, o.back}] = true
 		counts := what == "fleet" || what == "rule" && o.rule == c.rule || what == "target" && o.target == c.target
 		age := c.store.Sub(o.store)
-		if counts && !o.second && age >= 0 && age < per-intentSlack {
-			acts[act{o.run, o.to, o.back}] = true
+		if counts && !again && !o.second && age >= 0 && age < per-intentSlack {
+			n++
 		}
 	}
-	return len(acts)
+	return n
 }
 
 // judgeCooldown: a run's first act leaves the target its rest after another run's.
@@ -213,6 +217,9 @@ func (s *sim) judgeRule(c *call, rec memory.Record) {
 		return
 	}
 	s.judgeConsent(c, l)
+	if c.second {
+		return
+	}
 	want := l.target
 	if want == "" {
 		want = rec.Run.Alert.Labels["service"]
@@ -322,6 +329,9 @@ func (s *sim) flawed(target, what string) {
 func (s *sim) committed(l *life, c remediation.Commit, err error) {
 	if err == nil {
 		s.say("%s commits %s: %s %s %s", l.owner, c.Run.ID, c.Run.State, c.Run.Phase, c.Run.Outcome)
+		if c.Run.State == remediation.Done {
+			s.ended[c.Run.ID] = s.clock()
+		}
 		if !s.watched && c.Run.State == remediation.Done && c.Run.Reason.Parks() {
 			s.watched = true
 			s.plan(s.clock()+time.Second, s.lookAfter)

@@ -27,6 +27,7 @@ type incident struct {
 	outage  *outage
 	opened  time.Time
 	tells   bool // its webhooks are sent to us
+	merged  bool // into another one, which nobody tells the end of
 	signals []*signal
 	notes   []note
 	acked   []time.Duration // by us
@@ -109,7 +110,7 @@ func (p *pager) release(in *incident) {
 
 // merge makes an incident a part of another one, which says nothing of anybody's health.
 func (p *pager) merge(in *incident) {
-	in.status = connect.StatusResolved
+	in.status, in.merged = connect.StatusResolved, true
 	p.webhook(in, "incident.resolved", "somebody", func(d *sources.Delivery) {
 		d.Alerts[0].Status, d.Alerts[0].EndsAt, d.Alerts[0].Merged = alert.Resolved, d.OccurredAt, true
 	})

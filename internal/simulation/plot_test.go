@@ -124,7 +124,7 @@ func (s *sim) drawPeople(end time.Duration) {
 			if d.chance(700) {
 				p = pick(d, pick(d, s.outages...).places...)
 			}
-			s.plan(s.near(end), func() { s.happens(handAnyTime); s.byHand(p, s.somebodysState()) })
+			s.plan(s.near(end), func() { s.happens(handAnyTime); s.byHand(p, s.anotherState(p)) })
 		}
 	}
 	if s.has(pressPause) {
@@ -163,9 +163,13 @@ func (s *sim) drawPeople(end time.Duration) {
 	}
 }
 
-// somebodysState is what a person may set a target to.
-func (s *sim) somebodysState() string {
-	return pick(s.luck, stable, broken, wide, fmt.Sprintf("hand%d", len(s.hands)))
+// anotherState is what a person may set a target to.
+func (s *sim) anotherState(p *place) string {
+	to := pick(s.luck, stable, broken, wide, "hand")
+	if to == "hand" || to == p.state {
+		to = fmt.Sprintf("hand%d", len(s.hands))
+	}
+	return to
 }
 
 // pressed is a pause somebody pressed.
@@ -371,7 +375,26 @@ func (s *sim) unpin(p *place) {
 
 // quiet reports whether nothing is left to be done.
 func (s *sim) quiet() bool {
-	_, planned := s.agenda.first()
-	_, due := s.store.Wake()
-	return !planned && !due
+	if _, planned := s.agenda.first(); planned {
+		return false
+	}
+	if _, due := s.store.Wake(); !due {
+		return true
+	}
+	awaits := false
+	for _, rec := range s.records() {
+		queued := slices.ContainsFunc(rec.Messages, func(m remediation.Message) bool { return m.State == remediation.MessageQueued })
+		merged := s.awaitsMerged(rec.Run)
+		if rec.Run.State != remediation.Done && !merged || queued {
+			return false
+		}
+		awaits = awaits || merged
+	}
+	return awaits
+}
+
+// awaitsMerged tells a follow-up that waits for the end of an incident which became a part of another one: for a day, and nothing else.
+func (s *sim) awaitsMerged(r remediation.Run) bool {
+	in := s.pager.byID(r.Alert.IncidentID)
+	return r.Phase == remediation.PhaseAwait && in != nil && in.merged
 }

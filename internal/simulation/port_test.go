@@ -130,7 +130,7 @@ func (p *port) plan(ctx context.Context, a *act, env executors.Env) (executors.C
 func change(kind string, p *place, to string, now time.Time) executors.Change {
 	return executors.Change{
 		Kind: kind, Target: p.name, Summary: fmt.Sprintf("set %s from %s to %s", p.name, p.state, to),
-		Before: executors.State{"state": p.state}, After: executors.State{"state": to}, Etag: p.etag(),
+		Before: executors.State{"state": p.state}, After: executors.State{"state": to}, Etag: p.etag(), Selects: []string{p.name},
 		UndoHint: "set it back to " + p.state, Reversible: kind != "world.flush", PlannedAt: now,
 	}
 }
@@ -174,7 +174,7 @@ func (p *port) carry(ctx context.Context, c *call, at *place) error {
 	case s.strikes(conflict):
 		s.byPlatform(at)
 	case s.strikes(handBeforeCall):
-		s.byHand(at, s.somebodysState())
+		s.byHand(at, s.anotherState(at))
 	}
 	if !s.land(c, at) {
 		return status.Error(codes.Aborted, "the version is another one")
@@ -196,7 +196,7 @@ func (p *port) observe(ctx context.Context, env executors.Env, c executors.Chang
 	case ctx.Err() != nil:
 		return executors.Observation{}, ctx.Err()
 	case p.s.strikes(handWhileWatched):
-		p.s.byHand(at, p.s.somebodysState())
+		p.s.byHand(at, p.s.anotherState(at))
 	case p.s.strikes(readFails):
 		return executors.Observation{}, p.silence(ctx)
 	case p.s.strikes(readUnclear):

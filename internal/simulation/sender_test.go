@@ -237,9 +237,6 @@ func (s *sim) heard(l *letter, got remediation.Accepted) {
 		l.event = got.Event
 	}
 	s.received = append(s.received, receipt{at: now, store: s.now(), letter: l, event: got.Event, duplicate: got.Duplicate})
-	for _, h := range got.Runs {
-		s.births[h.Run] = now
-	}
 	for _, a := range l.delivery.Alerts {
 		for _, e := range s.episodesOf(l, a) {
 			switch {

@@ -55,8 +55,9 @@ type ledger struct {
 	holds     []*held
 	releases  []time.Duration
 	reloads   []time.Duration
-	stalls    []time.Duration // when a process died or stood still
-	births    map[string]time.Duration
+	stalls    []time.Duration          // when a process died or stood still
+	births    map[string]time.Duration // of runs
+	ended     map[string]time.Duration // and their ends
 	flaws     []flaw
 	looks     []sample
 	shownAs   []showing
@@ -82,6 +83,7 @@ func newSim(seed uint64, tell bool) *sim {
 		s.story = &strings.Builder{}
 	}
 	s.handRuns, s.births, s.asked = map[string]bool{}, map[string]time.Duration{}, map[string]*question{}
+	s.ended = map[string]time.Duration{}
 	s.reached = newReached()
 	s.pager = &pager{s: s}
 	return s

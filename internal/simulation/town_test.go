@@ -169,10 +169,10 @@ func (p *place) look(c executors.Change, operation string, now time.Duration) ex
 		o.Progress, o.Detail = executors.NotApplied, "only the version moved"
 	case m == nil:
 		o.Progress, o.Detail = executors.Foreign, "the target is "+p.state
-	case m.failed:
-		o.Progress, o.Detail = executors.Failed, "the platform gave up"
 	case p.ours != m:
 		o.Progress, o.Detail = executors.Foreign, "it was accepted, and then the target became "+p.state
+	case m.failed:
+		o.Progress, o.Detail = executors.Failed, "the platform gave up"
 	case now < m.done:
 		o.Progress, o.Detail = executors.Pending, "under way"
 	default:

@@ -38,6 +38,9 @@ func (w *wire) call(what string, writes bool, do func() error) error {
 func (w *wire) Accept(ctx context.Context, a remediation.Acceptance) (got remediation.Accepted, err error) {
 	err = w.call("accept", true, func() (err error) {
 		got, err = w.view.Accept(ctx, a)
+		for _, h := range got.Runs {
+			w.s.births[h.Run] = w.s.clock()
+		}
 		return err
 	})
 	return got, err
