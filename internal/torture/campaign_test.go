@@ -175,6 +175,8 @@ func (c *campaign) open(ctx context.Context) {
 func (c *campaign) senderFor(flood *storm) {
 	c.sending.Storm = flood
 	c.sender = newDeliverer(c.t, c.sending)
+	own := c.sender
+	c.fates.spare(func() bool { return own.tally().Waiting > 5*int64(c.rate) })
 	c.director.sender = c.sender
 }
 

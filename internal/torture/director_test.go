@@ -112,9 +112,7 @@ func (s *scene) play(ctx, hard context.Context, dice *rand.Rand) {
 		return
 	}
 	s.starts = time.Now().UTC()
-	s.mu.Lock()
-	s.outages[s.outage] = s.known()
-	s.mu.Unlock()
+	s.learn(nil)
 	within, cancel := context.WithTimeout(hard, outageWithin)
 	defer cancel()
 	s.fire(within)
@@ -138,7 +136,7 @@ func (s *scene) play(ctx, hard context.Context, dice *rand.Rand) {
 // known is what the checker has to know of the scene.
 func (s *scene) known() outage {
 	return outage{
-		ID: s.outage, Service: s.service, Story: s.story.name, Heals: s.story.heals, Touches: s.story.touches, Meddles: s.story.meddles,
+		ID: s.outage, Service: s.service, Incident: s.incident, Story: s.story.name, Heals: s.story.heals, Touches: s.story.touches, Meddles: s.story.meddles,
 		Likely: s.story.likely,
 	}
 }
@@ -156,9 +154,7 @@ func (s *scene) fire(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.incident = opened.ID
-	o := s.outages[s.outage]
-	o.Incident = opened.ID
-	s.outages[s.outage] = o
+	s.outages[s.outage] = s.known()
 }
 
 func (s *scene) labels() map[string]string {
@@ -214,11 +210,11 @@ func (s *scene) awaitOutcome(ctx context.Context) bool {
 	return false
 }
 
+// learn tells the checker of the scene and of how its runs have ended so far.
 func (s *scene) learn(all []remediation.Run) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o := s.outages[s.outage]
-	o.Ended = nil
+	o := s.known()
 	for _, r := range all {
 		o.Ended = append(o.Ended, r.Outcome)
 	}

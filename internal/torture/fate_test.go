@@ -105,6 +105,7 @@ type fates struct {
 	dir   string        // where passes are written
 
 	mu     sync.Mutex
+	behind func() bool // whether too much waits to be taken: the next life is a long one, so that the load stays what it shall be
 	dice   *rand.Rand
 	start  time.Duration  // how long servers took to come up lately
 	marks  map[string]int // passes a life makes, by name
@@ -117,6 +118,9 @@ func (s *fates) draw() fate {
 	defer s.mu.Unlock()
 	s.learn()
 	f := fate{kind: s.pick(), after: s.span()}
+	if s.behind != nil && s.behind() {
+		f.kind, f.after = fateKill, 3*max(s.mean, 3*s.start)
+	}
 	if s.logs == 0 || s.dice.IntN(12) == 0 {
 		s.logs++
 		s.latest = filepath.Join(s.dir, fmt.Sprintf("passes-%d", s.logs))
@@ -139,6 +143,13 @@ func (s *fates) draw() fate {
 	default:
 	}
 	return f
+}
+
+// spare lets lives be long while a sender is behind.
+func (s *fates) spare(behind func() bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.behind = behind
 }
 
 // pick draws a kind by its odds.

@@ -49,9 +49,7 @@ func (s *scene) begin(ctx context.Context) error {
 		return err
 	}
 	s.starts = time.Now().UTC()
-	s.mu.Lock()
-	s.outages[s.outage] = s.known()
-	s.mu.Unlock()
+	s.learn(nil)
 	return s.sender.deliver(s.delivery(kindOutage, "firing"))
 }
 

@@ -41,6 +41,7 @@ func stories() []story {
 		{name: "bad deploy", weight: 20, alert: alertDeploy, before: deployed(sandbox.Revision{Health: sandbox.Sick503}), after: nextRelease, heals: true, touches: true, likely: remediation.Fixed},
 		{name: "sick", weight: 12, alert: alertSick, before: fellSick, heals: true, touches: true, likely: remediation.Fixed},
 		{name: "wrong mode", weight: 6, alert: alertMode, before: needs("MODE", "safe"), heals: true, touches: true, likely: remediation.Fixed},
+		{name: "two alarms", weight: 6, alert: alertMode, before: needs("MODE", "safe"), during: alsoSick, heals: true, touches: true, likely: remediation.Fixed},
 		{name: "slow", weight: 8, alert: alertSlow, before: loaded(2400), after: unloaded, heals: true, touches: true, likely: remediation.Fixed},
 		{name: "very slow", weight: 4, alert: alertSlow, before: loaded(6000), after: unloaded, heals: true, touches: true, likely: remediation.Fixed},
 		{name: "bad deploys in a row", weight: 3, alert: alertDeploy, before: deployedOntoSick, touches: true, likely: remediation.NotFixed},
@@ -186,6 +187,18 @@ func deployAfter(d time.Duration) func(ctx context.Context, s *scene) {
 			s.note(s.world.do(ctx, "deploy", service(s.service, "deploy", sandbox.Revision{})))
 		}
 	}
+}
+
+// alsoSick lets a second alert of another group come in about the same service, for another rule: both want the target.
+func alsoSick(ctx context.Context, s *scene) {
+	twin := &scene{
+		director: s.director, service: s.service, outage: s.outage + "-too", starts: time.Now().UTC(), road: roadAlertmanager,
+		story: story{name: "sick too", alert: alertSick, heals: true, touches: true, likely: remediation.NotFixed},
+	}
+	twin.learn(nil)
+	twin.fire(ctx)
+	<-ctx.Done()
+	twin.resolve()
 }
 
 // nextRelease deploys what mends the fault, and lets it serve.
