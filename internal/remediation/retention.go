@@ -19,7 +19,7 @@ const (
 	KeepRuns = 400 * 24 * time.Hour
 	// LeastKept is the shortest time for which a finished run is kept, whatever is asked for: the budgets' windows reach so far back.
 	// Who deletes a younger run cannot pass it off as retention.
-	LeastKept = 35 * 24 * time.Hour
+	LeastKept = 32 * 24 * time.Hour
 )
 
 // Filled is the retention with its defaults and its least.

@@ -31,7 +31,7 @@ const retentionKey = "retention"
 // What it drops of the runs stays in the fleet's chain, marked as pruned.
 func (s *Store) Retain(ctx context.Context, r remediation.Retention, now time.Time) (bool, error) {
 	r = r.Filled()
-	runs, more := now.Add(-r.Runs), false
+	runs := now.Add(-r.Runs)
 	for _, part := range []struct {
 		drop   func(ctx context.Context, before time.Time) (bool, error)
 		before time.Time
@@ -41,13 +41,15 @@ func (s *Store) Retain(ctx context.Context, r remediation.Retention, now time.Ti
 		{func(ctx context.Context, before time.Time) (bool, error) { return s.dropRuns(ctx, before, now) }, runs},
 		{s.dropEvents, runs},
 	} {
-		left, err := part.drop(ctx, part.before)
+		more, err := part.drop(ctx, part.before)
 		if err != nil {
 			return false, fmt.Errorf("retention: %w", err)
 		}
-		more = more || left
+		if more { // one after the other: no run goes before its debits
+			return true, nil
+		}
 	}
-	return more, nil
+	return false, nil
 }
 
 // retire runs fn in a transaction of its own; of several replicas one at a time.
