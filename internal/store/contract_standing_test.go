@@ -75,6 +75,8 @@ func holds(w *world) {
 	heldBy("another one is let go of", "cid")
 	w.hold(remediation.Hold{IncidentID: "Q1", IncidentKey: "key", Lifted: true, At: noon})
 	heldBy("let go of by its id", "")
+	w.hold(remediation.Hold{IncidentID: "Q0", IncidentKey: "key", By: "eve", At: noon})
+	heldBy("an earlier incident of the same key", "")
 }
 
 // olderWords: deliveries that come late, and what is taken back after it was stored, touch nothing newer.

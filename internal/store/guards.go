@@ -35,8 +35,10 @@ func scanWant(r row) (w guard.Want, err error) {
 	return w, err
 }
 
+// holdSQL goes by the key only where no ids say otherwise: keys recur.
 const holdSQL = `SELECT h.held_by FROM runs AS r JOIN holds AS h ON h.incident_id = r.incident_id AND h.incident_id <> ''
-	OR h.incident_key = r.incident_key AND h.incident_key <> '' WHERE r.id = $1 ORDER BY h.at LIMIT 1`
+	OR h.incident_key = r.incident_key AND h.incident_key <> '' AND (h.incident_id = '' OR r.incident_id = '')
+	WHERE r.id = $1 ORDER BY h.at LIMIT 1`
 
 // readHold tells who is at the run's incident, "" if nobody.
 func readHold(ctx context.Context, t tx, run string) (string, error) {

@@ -19,7 +19,7 @@ func (r *rows) heldBy(id string) string {
 	a := own.Alert
 	var words []remediation.Hold
 	for at, h := range r.holds {
-		if at.id != "" && at.id == a.IncidentID || at.key != "" && at.key == a.IncidentKey {
+		if at.id != "" && at.id == a.IncidentID || at.key != "" && at.key == a.IncidentKey && (at.id == "" || a.IncidentID == "") {
 			words = append(words, h)
 		}
 	}
