@@ -28,8 +28,8 @@ type Options struct {
 	Overlay []byte
 }
 
-// Load reads a rules file; name is only for messages. The error is Diagnostics, with every mistake found. It reads no other file
-// and calls nothing.
+// Load reads a rules file; name is only for messages. The error is Diagnostics, with every mistake found. It reads no other file but
+// those of the system's time zones, and calls nothing.
 func Load(name string, text []byte, o Options) (*Set, error) {
 	b := newBuilder(name, text, o)
 	top := b.document(b.file, text)
