@@ -115,8 +115,12 @@ func (s *Store) acceptBatch(batch []*waiting) error {
 		if err := t.serialise(ctx, admissionKeys(batch)...); err != nil {
 			return err
 		}
+		fresh, err := insertEvents(ctx, t, batch)
+		if err != nil {
+			return err
+		}
 		for i, w := range batch {
-			in := admission{t: t, now: now}
+			in := admission{t: t, lazy: t.lazily(), now: now, fresh: fresh[w]}
 			if works(s.roles) {
 				in.owner, in.lease = s.owner, s.lease
 			}
@@ -168,7 +172,9 @@ func (s *Store) offerAll(tasks []task) {
 // admission stores one acceptance inside a batch's transaction and notes what is to be done after the commit.
 type admission struct {
 	t        *transaction
+	lazy     tx // the same transaction
 	now      time.Time
+	fresh    bool          // the event was inserted: it is new to the store
 	owner    string        // who visits what is stored here; "": another process
 	lease    time.Duration // how long that is left to the owner
 	accepted remediation.Accepted
@@ -190,7 +196,7 @@ func (in *admission) store(ctx context.Context, a remediation.Acceptance) error 
 		return err
 	}
 	for _, r := range a.Resolved {
-		if err := endEpisodes(ctx, in.t, r, in.now); err != nil {
+		if err := endEpisodes(ctx, in.lazy, r, in.now); err != nil {
 			return err
 		}
 	}
@@ -205,12 +211,13 @@ func (in *admission) store(ctx context.Context, a remediation.Acceptance) error 
 	if err := in.rulings(ctx, a.Rulings); err != nil {
 		return err
 	}
-	tasks, jobs, err := insertMessages(ctx, in.t, a.Messages, in.backstopAt())
+	tasks, jobs, err := insertMessages(ctx, in.lazy, a.Messages, in.backstopAt())
 	in.tasks, in.jobs = append(in.tasks, tasks...), append(in.jobs, jobs...)
 	return err
 }
 
-// event stores the event, or completes it when it was looked up. It reports false for one that is known, or completed, already.
+// event completes the event when it was looked up, and looks after one that was inserted. It reports false for one that is known, or
+// completed, already.
 func (in *admission) event(ctx context.Context, a remediation.Acceptance) (bool, error) {
 	in.accepted.Event = a.Event.ID
 	if a.Again != "" {
@@ -223,11 +230,8 @@ func (in *admission) event(ctx context.Context, a remediation.Acceptance) (bool,
 		in.accepted.Duplicate = !fresh
 		return fresh, err
 	}
-	fresh, err := insertEvent(ctx, in.t, a.Event)
-	if err != nil {
-		return false, err
-	}
-	if !fresh {
+	if !in.fresh {
+		var err error
 		in.accepted.Duplicate = true
 		in.accepted.Event, err = knownEvent(ctx, in.t, a.Event)
 		return false, err
@@ -275,7 +279,7 @@ func (in *admission) bear(ctx context.Context, run remediation.Run) error {
 	} else {
 		run.Epoch, run.LeaseOwner, run.LeaseUntil = 1, in.owner, due
 	}
-	if err := insertRun(ctx, in.t, run, due); err != nil {
+	if err := insertRun(ctx, in.lazy, run, due); err != nil {
 		return err
 	}
 	hint := remediation.Hint{Run: run.ID, Version: run.Version, Epoch: run.Epoch}
@@ -288,7 +292,7 @@ func (in *admission) bear(ctx context.Context, run remediation.Run) error {
 func (in *admission) rulings(ctx context.Context, rulings []remediation.Ruling) error {
 	for _, r := range rulings {
 		r.Event = cmp.Or(r.Event, in.accepted.Event)
-		if err := upsertRuling(ctx, in.t, r); err != nil {
+		if err := upsertRuling(ctx, in.lazy, r); err != nil {
 			return err
 		}
 		in.accepted.Rulings = append(in.accepted.Rulings, r)

@@ -37,7 +37,8 @@ func (s *Store) Commit(ctx context.Context, c remediation.Commit) error {
 // commit is one Commit on its way into the rows, and what it makes due.
 type commit struct {
 	remediation.Commit
-	t     *transaction
+	whole *transaction
+	t     tx // the same transaction; nobody asks for its counts
 	owner string
 	lease time.Duration
 	me    self
@@ -53,7 +54,7 @@ type wish struct {
 }
 
 func (c *commit) apply(ctx context.Context, t *transaction) error {
-	c.t = t
+	c.whole, c.t = t, t.lazily()
 	for _, part := range []func(context.Context) error{
 		c.serialise, c.run, c.intent, c.want, c.storm, c.feed, c.unlock, c.steps, c.rulings, c.entries, c.messages, c.debts, c.spawn,
 	} {
@@ -79,7 +80,7 @@ func (c *commit) serialise(ctx context.Context) error {
 	if len(c.Spawn) > 0 { // the end of an alert that is heard meanwhile would miss them
 		keys = append(keys, runsKey)
 	}
-	return c.t.serialise(ctx, keys...)
+	return c.whole.serialise(ctx, keys...)
 }
 
 // due says when the run needs a visit: at the end of its lease if the claim goes on, else when it wakes, or now if it waits for nothing.

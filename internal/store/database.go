@@ -39,6 +39,44 @@ type transaction struct {
 	serialise func(ctx context.Context, keys ...string) error
 }
 
+// statement is one to be run for what it does.
+type statement struct {
+	query string
+	args  []any
+}
+
+// pipelining is implemented by a transaction for which waiting for an answer costs more than the statement.
+type pipelining interface {
+	// execAll runs the statements in order, sent together, and tells how many rows each touched.
+	execAll(ctx context.Context, all []statement) ([]int64, error)
+	// lazily gives a tx whose Exec keeps the statement until the next one whose answer is waited for, or the commit: its error comes
+	// there, and its count is not told.
+	lazily() tx
+}
+
+// lazily is for statements whose count nobody asks.
+func (t *transaction) lazily() tx {
+	if p, ok := t.tx.(pipelining); ok {
+		return p.lazily()
+	}
+	return t.tx
+}
+
+// execAll runs the statements in order and tells how many rows each touched.
+func (t *transaction) execAll(ctx context.Context, all []statement) ([]int64, error) {
+	if p, ok := t.tx.(pipelining); ok {
+		return p.execAll(ctx, all)
+	}
+	counts := make([]int64, len(all))
+	for i, one := range all {
+		var err error
+		if counts[i], err = t.Exec(ctx, one.query, one.args...); err != nil {
+			return nil, err
+		}
+	}
+	return counts, nil
+}
+
 // fleetKey is held by whatever reads or changes what all runs share: locks, pauses, budgets, breakers.
 const fleetKey = "fleet"
 

@@ -14,21 +14,44 @@ import (
 const insertEventSQL = `INSERT INTO events (id, source, dedup_key, type, received_at, occurred_at, state, note, rules_hash, attempts, wake_at, delivery, body)
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING`
 
-// insertEvent reports false when the sender's id of the event is known.
-func insertEvent(ctx context.Context, t tx, e remediation.Event) (bool, error) {
+// insertion is the statement that stores an event, unless the sender's id of it is known.
+func insertion(e remediation.Event) (statement, error) {
 	delivery := ""
 	if e.State == remediation.EventPending {
 		var err error
 		if delivery, err = encode(e.Delivery); err != nil {
-			return false, err
+			return statement{}, err
 		}
 	}
-	n, err := t.Exec(ctx, insertEventSQL, e.ID, e.Source, e.DedupKey, e.Type, micros(e.ReceivedAt), micros(e.OccurredAt),
-		string(e.State), e.Note, e.RulesHash, e.Attempts, micros(e.WakeAt), delivery, e.Body)
-	if err != nil {
-		return false, fmt.Errorf("inserting event %s: %w", e.ID, err)
+	return statement{insertEventSQL, []any{e.ID, e.Source, e.DedupKey, e.Type, micros(e.ReceivedAt), micros(e.OccurredAt),
+		string(e.State), e.Note, e.RulesHash, e.Attempts, micros(e.WakeAt), delivery, e.Body}}, nil
+}
+
+// insertEvents stores the deliveries that are new to the store and tells of each whether it was.
+func insertEvents(ctx context.Context, t *transaction, batch []*waiting) (fresh map[*waiting]bool, err error) {
+	var (
+		all   []statement
+		whose []*waiting
+	)
+	for _, w := range batch {
+		if w.acceptance.Looked || w.acceptance.Again != "" {
+			continue
+		}
+		one, err := insertion(w.acceptance.Event)
+		if err != nil {
+			return nil, err
+		}
+		all, whose = append(all, one), append(whose, w)
 	}
-	return n == 1, nil
+	counts, err := t.execAll(ctx, all)
+	if err != nil {
+		return nil, fmt.Errorf("inserting events: %w", err)
+	}
+	fresh = make(map[*waiting]bool, len(counts))
+	for i, n := range counts {
+		fresh[whose[i]] = n == 1
+	}
+	return fresh, nil
 }
 
 // knownEvent finds the id under which a repeated delivery is stored.

@@ -49,7 +49,6 @@ func hot() map[string][]any {
 		siblingsSQL:     {"run-1", "target-1", "incident-1", "key-1", "incident-1", int64(1)},
 		holdSQL:         {"run-1"},
 		unlinkedSQL:     {10},
-		oldRunsSQL:      {int64(1), 10},
 		upsertRulingSQL: {"event-1", 0, "run-1", "rule", "target-1", "auto", "chosen", ""},
 	}
 }

@@ -145,7 +145,7 @@ func (in *admission) holds(ctx context.Context, holds []remediation.Hold) error 
 				ON CONFLICT (incident_id, incident_key) DO UPDATE SET held_by = excluded.held_by, at = excluded.at WHERE holds.at <= excluded.at`
 			args = append(args, h.By)
 		}
-		if _, err := in.t.Exec(ctx, query, args...); err != nil {
+		if _, err := in.lazy.Exec(ctx, query, args...); err != nil {
 			return fmt.Errorf("storing the hold on incident %s%s: %w", h.IncidentID, h.IncidentKey, err)
 		}
 	}

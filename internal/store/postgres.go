@@ -136,7 +136,7 @@ func (d *postgresDB) begin(ctx context.Context) (*transaction, error) {
 		conn.Release()
 		return nil, lost{err}
 	}
-	t := &pgTransaction{pgTx: pgTx{conn: started, until: until}, tx: started, conn: conn, client: d.client}
+	t := &pgTransaction{pgTx: pgTx{conn: started, until: until}, tx: started, conn: conn, client: d.client, kept: &pgx.Batch{}}
 	return &transaction{tx: t, commit: t.commit, rollback: t.rollback, enqueue: t.enqueue, serialise: t.serialise}, nil
 }
 

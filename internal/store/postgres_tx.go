@@ -70,14 +70,19 @@ func (t pgTx) Query(ctx context.Context, scan func(row) error, query string, arg
 }
 
 func (t pgTx) QueryRow(ctx context.Context, dest []any, query string, args ...any) error {
+	return scanFirst(dest, func(scan func(row) error) error { return t.Query(ctx, scan, query, args...) })
+}
+
+// scanFirst scans the first row that a query gives.
+func scanFirst(dest []any, query func(scan func(row) error) error) error {
 	found := false
-	err := t.Query(ctx, func(r row) error {
+	err := query(func(r row) error {
 		if found {
 			return nil
 		}
 		found = true
 		return r.Scan(dest...)
-	}, query, args...)
+	})
 	if err == nil && !found {
 		return errNoRow
 	}
@@ -86,7 +91,7 @@ func (t pgTx) QueryRow(ctx context.Context, dest []any, query string, args ...an
 
 // serialise takes the keys' advisory locks in the order of their numbers, which is the same for everybody, so that no two transactions
 // wait for each other. They end with the transaction.
-func (t pgTx) serialise(ctx context.Context, keys ...string) error {
+func serialise(ctx context.Context, t tx, keys []string) error {
 	if len(keys) == 0 {
 		return nil
 	}
@@ -134,15 +139,83 @@ func written(args []any) []any {
 	return args
 }
 
-// pgTransaction is a pgTx of its own connection.
+// pgTransaction is a pgTx of its own connection, which sends statements that can wait together with the next that cannot.
 type pgTransaction struct {
 	pgTx
 	tx     pgx.Tx
 	conn   *pgxpool.Conn
 	client *river.Client[pgx.Tx]
+	kept   *pgx.Batch
+}
+
+// Exec sends what was kept first.
+func (t *pgTransaction) Exec(ctx context.Context, query string, args ...any) (int64, error) {
+	counts, err := t.execAll(ctx, []statement{{query, args}})
+	if err != nil {
+		return 0, err
+	}
+	return counts[0], nil
+}
+
+// Query sends what was kept with it.
+func (t *pgTransaction) Query(ctx context.Context, scan func(row) error, query string, args ...any) error {
+	t.kept.Queue(query, written(args)...).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			if err := scan(pgRow{rows}); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+	return t.flush(ctx)
+}
+
+// QueryRow sends what was kept with it.
+func (t *pgTransaction) QueryRow(ctx context.Context, dest []any, query string, args ...any) error {
+	return scanFirst(dest, func(scan func(row) error) error { return t.Query(ctx, scan, query, args...) })
+}
+
+func (t *pgTransaction) execAll(ctx context.Context, all []statement) ([]int64, error) {
+	counts := make([]int64, len(all))
+	for i, one := range all {
+		t.kept.Queue(one.query, written(one.args)...).Exec(func(tag pgconn.CommandTag) error {
+			counts[i] = tag.RowsAffected()
+			return nil
+		})
+	}
+	return counts, t.flush(ctx)
+}
+
+// flush sends what was kept, in its order, and gives the first error.
+func (t *pgTransaction) flush(ctx context.Context) error {
+	if t.kept.Len() == 0 {
+		return nil
+	}
+	batch := t.kept
+	t.kept = &pgx.Batch{}
+	ctx, cancel := t.bounded(ctx)
+	defer cancel()
+	return t.failed(t.tx.SendBatch(ctx, batch).Close())
+}
+
+func (t *pgTransaction) lazily() tx { return lazyTx{t} }
+
+// lazyTx keeps what it is asked to do.
+type lazyTx struct{ *pgTransaction }
+
+func (t lazyTx) Exec(_ context.Context, query string, args ...any) (int64, error) {
+	t.kept.Queue(query, written(args)...)
+	return 0, nil
+}
+
+func (t *pgTransaction) serialise(ctx context.Context, keys ...string) error {
+	return serialise(ctx, t, keys)
 }
 
 func (t *pgTransaction) enqueue(ctx context.Context, jobs []river.InsertManyParams) error {
+	if err := t.flush(ctx); err != nil {
+		return err
+	}
 	ctx, cancel := t.bounded(ctx)
 	defer cancel()
 	_, err := t.client.InsertManyFastTx(ctx, t.tx, jobs)

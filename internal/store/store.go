@@ -199,7 +199,11 @@ func (s *Store) write(ctx context.Context, kind writeKind, fn func(ctx context.C
 			err = fmt.Errorf("panic in a transaction: %v\n%s", p, debug.Stack())
 		}
 	}()
-	if err := fn(context.WithoutCancel(ctx), t); err != nil {
+	err = fn(context.WithoutCancel(ctx), t)
+	if err == nil {
+		_, err = t.execAll(context.WithoutCancel(ctx), nil) // what was left to be carried out later
+	}
+	if err != nil {
 		return s.judged(err)
 	}
 	failpoint.Here("store." + string(kind) + ".before_commit")
