@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mixillo/remediator/internal/remediation"
 	"github.com/mixillo/remediator/internal/sandbox"
@@ -79,6 +80,7 @@ func (c *checker) once(what, mark string, n int) {
 func (c *checker) told(m remediation.Message, notes, posts map[string]int) {
 	left := map[remediation.MessageKind]map[string]int{remediation.Note: notes, remediation.Post: posts}[m.Kind]
 	switch {
+	case m.State == remediation.MessageQueued && c.justSaid(m):
 	case m.State == remediation.MessageQueued:
 		c.find(faultLost, m.ID, "the %s was never told: %s", m.Kind, m.Error)
 	case m.State == remediation.MessageSent && left != nil && left[m.ID] == 0:
@@ -199,4 +201,18 @@ func (c *checker) noteTraffic(run remediation.Run, n note, made []mutation) {
 			c.find(faultNote, run.ID, "says that %s serves, and the ledger has %v", said, made)
 		}
 	}
+}
+
+// lastBreath is how long before the servers were stopped a follow-up may have said something that then waits for the next start.
+const lastBreath = 5 * time.Second
+
+// justSaid: nobody waits for the end of follow-ups, which have times of their own, so that one may end while the servers are being stopped.
+func (c *checker) justSaid(m remediation.Message) bool {
+	var last time.Time
+	for _, r := range c.Runs {
+		if r.UpdatedAt.After(last) {
+			last = r.UpdatedAt
+		}
+	}
+	return c.Runs[m.Run].Origin == remediation.ByFollowUp && last.Sub(m.CreatedAt) < lastBreath
 }

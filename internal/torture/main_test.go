@@ -13,7 +13,7 @@ import (
 
 // How the torture is asked for. Without flags a short one is made of each database that is there.
 var (
-	minutes = flag.Float64("minutes", 0, "how long each database is tortured; 0 is a short while")
+	minutes = flag.Float64("minutes", 0, "how long each database is tortured; 0: not at all")
 	dbs     = flag.String("db", "both", "sqlite, postgres or both")
 	rate    = flag.Int("rate", 200, "deliveries a second")
 	seed    = flag.Uint64("seed", 0, "seed of what is up to chance; 0 takes one from the clock")

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	// shortWhile is how long each database is tortured where nobody says how long.
+	// shortWhile is the least time for which a trouble of its own is made.
 	shortWhile = 30 * time.Second
 	// shortLease is what a halt is waited for.
 	shortLease = 2 * time.Second
@@ -16,12 +16,7 @@ const (
 )
 
 // duration is how long each database is tortured.
-func duration() time.Duration {
-	if *minutes > 0 {
-		return time.Duration(*minutes * float64(time.Minute))
-	}
-	return shortWhile
-}
+func duration() time.Duration { return time.Duration(*minutes * float64(time.Minute)) }
 
 // aside is how long the troubles of a disk take beside that.
 func aside() time.Duration { return max(duration()/10, shortWhile/2) }
@@ -29,7 +24,7 @@ func aside() time.Duration { return max(duration()/10, shortWhile/2) }
 // only leaves out what was not asked for.
 func only(t *testing.T, database string) {
 	t.Helper()
-	if testing.Short() || *figures || *dbs != "both" && *dbs != database {
+	if *minutes <= 0 || *figures || *dbs != "both" && *dbs != database {
 		t.Skip("not asked for")
 	}
 }
