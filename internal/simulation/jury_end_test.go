@@ -33,7 +33,7 @@ func (s *sim) judgeEnd() {
 
 func (s *sim) judgeRun(rec memory.Record) {
 	r := rec.Run
-	s.holds(r.State == remediation.Done || s.awaitsMerged(r) || s.lacksBudget(r), "G3", "run %s has not ended: %s %s", r.ID, r.State, r.Phase)
+	s.holds(r.State == remediation.Done || s.awaitsInVain(r) || s.lacksBudget(r), "G3", "run %s has not ended: %s %s", r.ID, r.State, r.Phase)
 	if at := remediation.VerifyJournal(rec.Entries); at >= 0 || r.Entries != len(rec.Entries) {
 		s.violate("G20", "the journal of run %s is broken at %d of %d", r.ID, at, r.Entries)
 	}

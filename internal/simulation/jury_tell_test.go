@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/remediation"
 )
 
@@ -20,6 +21,9 @@ func (s *sim) judgeAck(in *incident) {
 
 // judgeResolve: an incident is ended only when its rule says so and its senders have.
 func (s *sim) judgeResolve(in *incident) {
+	if in.status == connect.StatusResolved {
+		return // it was over already
+	}
 	asked, fixed := false, false
 	for _, rec := range s.records() {
 		a := rec.Run.Alert

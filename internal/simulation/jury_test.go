@@ -294,10 +294,16 @@ func (s *sim) judgeHands(c *call) {
 		return
 	}
 	for _, h := range s.hands {
-		if h.target == c.target && !h.platform && h.at > s.calls[first].began && h.at < c.landed {
+		undone := c.from == s.calls[first].from && !s.changedBy(c.run, c.landed) // somebody else has put it back
+		if h.target == c.target && !h.platform && !undone && h.at > s.calls[first].began && h.at < c.landed {
 			s.violate("G10", "%s lands on %s although somebody set it to %s %s before, while the run was at work", c.operation, c.target, h.to, c.landed-h.at)
 		}
 	}
+}
+
+// changedBy reports whether a run had changed anything before a moment.
+func (s *sim) changedBy(run string, before time.Duration) bool {
+	return slices.ContainsFunc(s.calls, func(o *call) bool { return o.run == run && o.took() && o.landed < before })
 }
 
 // showing is what a replica was told when it read a call back.

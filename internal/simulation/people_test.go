@@ -66,7 +66,12 @@ func (s *sim) takeInHand(lasts time.Duration) {
 		}
 		s.happens(acknowledged)
 		s.pager.acknowledge(in)
-		s.plan(s.clock()+lasts, func() { s.pager.release(in) })
+		h := &held{incident: in, from: s.clock()}
+		s.inHand = append(s.inHand, h)
+		s.plan(s.clock()+lasts, func() {
+			h.to = s.clock()
+			s.pager.release(in)
+		})
 		return
 	}
 }

@@ -85,16 +85,17 @@ func (s *sim) strike(o *outage) {
 	o.on = true
 	for _, p := range o.places {
 		if p.trouble != nil && p.trouble.on && p.trouble != o {
-			p.trouble.on = false
+			s.end(p.trouble)
 		}
 		p.trouble = o
 		switch {
 		case o.cause == "deploy":
-			p.deployed = s.clock()
+			p.deployed = append(p.deployed, s.clock())
 			s.byHand(p, broken)
 		case o.cured(p.base()):
 			o.cures = nil // what would cure it is there already: nothing does
 		}
+		s.changed(p)
 		o.watcher.signals = append(o.watcher.signals, &signal{outage: o, place: p})
 	}
 	o.watcher.every = pick(s.plot, time.Minute, 3*time.Minute)
@@ -102,10 +103,18 @@ func (s *sim) strike(o *outage) {
 	if o.lasts > 0 {
 		s.plan(s.clock()+o.lasts, func() {
 			s.say("outage %d is over", o.id)
-			o.on = false
+			s.end(o)
 		})
 	}
 	s.plan(s.clock()+s.plot.between(0, lookEvery), func() { s.watch(o) })
+}
+
+// end lets an outage end by itself.
+func (s *sim) end(o *outage) {
+	o.on = false
+	for _, p := range o.places {
+		s.changed(p)
+	}
 }
 
 // near draws a moment that has to do with an outage: shortly before it, or while somebody is at work on it.
@@ -275,6 +284,7 @@ func (s *sim) drawTroubles(end time.Duration) {
 		at, lasts := s.near(end), d.between(time.Second, 10*time.Minute)
 		s.plan(at, func() { s.happens(pagerDown); s.pager.down = true })
 		s.plan(at+lasts, func() { s.pager.down = false })
+		s.pagerGone = append(s.pagerGone, span{at, at + lasts})
 	}
 	for i, f := range []fault{clockForward, clockBack} {
 		if s.has(f) {
@@ -326,7 +336,7 @@ func (s *sim) calm() {
 	s.say("from here on nothing goes wrong")
 	s.still, s.storeDown, s.pager.down = true, false, false
 	for _, o := range s.outages {
-		o.on = false
+		s.end(o)
 	}
 	for _, button := range s.pauses {
 		s.resume(button)
@@ -384,17 +394,23 @@ func (s *sim) quiet() bool {
 	awaits := false
 	for _, rec := range s.records() {
 		queued := slices.ContainsFunc(rec.Messages, func(m remediation.Message) bool { return m.State == remediation.MessageQueued })
-		merged := s.awaitsMerged(rec.Run)
-		if rec.Run.State != remediation.Done && !merged || queued {
+		vain := s.awaitsInVain(rec.Run)
+		if rec.Run.State != remediation.Done && !vain || queued {
 			return false
 		}
-		awaits = awaits || merged
+		awaits = awaits || vain
 	}
 	return awaits
 }
 
-// awaitsMerged tells a follow-up that waits for the end of an incident which became a part of another one: for a day, and nothing else.
-func (s *sim) awaitsMerged(r remediation.Run) bool {
-	in := s.pager.byID(r.Alert.IncidentID)
-	return r.Phase == remediation.PhaseAwait && in != nil && in.merged
+// awaitsInVain tells a follow-up that waits, for a day, for an end that nobody tells any more: of an incident which became a part of another
+// one, or of an alert whose end was told before a firing of it was, out of order.
+func (s *sim) awaitsInVain(r remediation.Run) bool {
+	if r.Phase != remediation.PhaseAwait {
+		return false
+	}
+	if in := s.pager.byID(r.Alert.IncidentID); in != nil && in.merged {
+		return true
+	}
+	return slices.ContainsFunc(s.firingsOf(r), func(e *episode) bool { return e.resolved != 0 && e.resolved < s.births[r.Parent] })
 }

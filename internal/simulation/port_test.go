@@ -49,7 +49,7 @@ func (p *port) place(target string) *place { return p.s.town[target] }
 func (p *port) ask(ctx context.Context, kind, target string) (executors.Answer, error) {
 	p.enter("ask " + kind)
 	at := p.place(target)
-	f := &fact{OK: !at.ill(), Ill: at.ill(), Value: 0.1, Age: p.s.clock() - at.deployed, state: at.state}
+	f := &fact{OK: !at.ill(), Ill: at.ill(), Value: 0.1, Age: at.age(p.s.clock()), state: at.state}
 	if at.ill() {
 		f.Value = 1
 	}

@@ -52,18 +52,20 @@ type ledger struct {
 	file      *pressed // the stop button that is a file, while it is there
 	watched   bool     // whether somebody looks after the parked runs
 	asked     map[string]*question
-	holds     []*held
+	inHand    []*held
 	releases  []time.Duration
 	reloads   []time.Duration
 	stalls    []time.Duration          // when a process died or stood still
 	births    map[string]time.Duration // of runs
 	ended     map[string]time.Duration // and their ends
+	about     map[string][]*episode    // what firings a run was about; known at the end
 	flaws     []flaw
 	looks     []sample
 	shownAs   []showing
 	handRuns  map[string]bool // runs that people asked for
 	jumps     []jump
 	storeGone []span
+	pagerGone []span
 }
 
 // jump is a leap of the store's clock.
@@ -83,7 +85,7 @@ func newSim(seed uint64, tell bool) *sim {
 		s.story = &strings.Builder{}
 	}
 	s.handRuns, s.births, s.asked = map[string]bool{}, map[string]time.Duration{}, map[string]*question{}
-	s.ended = map[string]time.Duration{}
+	s.ended, s.about = map[string]time.Duration{}, map[string][]*episode{}
 	s.reached = newReached()
 	s.pager = &pager{s: s}
 	return s

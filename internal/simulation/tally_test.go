@@ -17,6 +17,7 @@ type reached struct {
 	outcomes map[string]bool
 	verdicts map[string]bool
 	marks    map[string]bool
+	expected map[string]bool // of firings, with the reason
 	acts     bool
 	must     int // firings that had to be acted on
 	did      int // and were
@@ -26,6 +27,7 @@ type reached struct {
 func newReached() reached {
 	return reached{
 		checks: map[string]bool{}, refusals: map[string]bool{}, outcomes: map[string]bool{}, verdicts: map[string]bool{}, marks: map[string]bool{},
+		expected: map[string]bool{},
 	}
 }
 
@@ -43,6 +45,7 @@ type tally struct {
 	Outcomes   map[string]int `json:"outcomes"`
 	Verdicts   map[string]int `json:"verdicts"`
 	Marks      map[string]int `json:"marks"`
+	Expected   map[string]int `json:"expected"`
 	Missed     []string       `json:"missed"`
 	Violations map[string]int `json:"violations"`
 	Bad        []uint64       `json:"bad_seeds"`
@@ -53,7 +56,7 @@ type tally struct {
 func newTally(first uint64) *tally {
 	t := &tally{
 		First: first, began: time.Now(), Checks: map[string]int{}, Faults: map[string]int{}, Refusals: map[string]int{}, Outcomes: map[string]int{},
-		Verdicts: map[string]int{}, Marks: map[string]int{}, Violations: map[string]int{}, Missed: []string{}, Bad: []uint64{},
+		Verdicts: map[string]int{}, Marks: map[string]int{}, Expected: map[string]int{}, Violations: map[string]int{}, Missed: []string{}, Bad: []uint64{},
 	}
 	for _, name := range faultNames {
 		t.Faults[name] = 0
@@ -74,7 +77,7 @@ func (t *tally) add(s *sim) {
 		}
 	}
 	for into, from := range map[*map[string]int]map[string]bool{
-		&t.Checks: r.checks, &t.Refusals: r.refusals, &t.Outcomes: r.outcomes, &t.Verdicts: r.verdicts, &t.Marks: r.marks,
+		&t.Checks: r.checks, &t.Refusals: r.refusals, &t.Outcomes: r.outcomes, &t.Verdicts: r.verdicts, &t.Marks: r.marks, &t.Expected: r.expected,
 	} {
 		for name := range from {
 			(*into)[name]++
@@ -99,13 +102,16 @@ func (t *tally) write(w io.Writer) {
 		counts map[string]int
 	}{
 		{"violations", t.Violations}, {"invariants", t.Checks}, {"outcomes", t.Outcomes}, {"refusals", t.Refusals}, {"verdicts", t.Verdicts},
-		{"faults", t.Faults}, {"marks", t.Marks},
+		{"faults", t.Faults}, {"marks", t.Marks}, {"expected", t.Expected},
 	} {
 		fmt.Fprintf(w, "  %s:", part.name)
 		for _, name := range slices.Sorted(maps.Keys(part.counts)) {
 			fmt.Fprintf(w, " %s=%d", name, part.counts[name])
 		}
 		fmt.Fprintln(w)
+	}
+	for _, text := range t.Missed[:min(len(t.Missed), 20)] {
+		fmt.Fprintln(w, "  missed:", text)
 	}
 }
 

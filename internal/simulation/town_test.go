@@ -27,10 +27,65 @@ type place struct {
 	name     string
 	state    string
 	version  int
-	deployed time.Duration // when its last deploy began to serve
-	trouble  *outage       // the newest that befell it
-	ours     *mark         // the change in force, nil when another hand was the last
+	deployed []time.Duration // when its deploys began to serve
+	trouble  *outage         // the newest that befell it
+	ours     *mark           // the change in force, nil when another hand was the last
 	marks    map[string]*mark
+	history  []moment
+}
+
+// moment is how a place was from a time on.
+type moment struct {
+	at    time.Duration
+	state string
+	ill   bool
+}
+
+// changed enters how a place is now into its history.
+func (s *sim) changed(p *place) {
+	p.history = append(p.history, moment{at: s.clock(), state: p.state, ill: p.ill()})
+}
+
+// illDuring reports whether a place was ill all the time, up to the first call that changed it, and nobody else touched it.
+func (p *place) illDuring(from, to time.Duration, calls []*call) bool {
+	for _, c := range calls {
+		if c.target == p.name && c.took() && c.landed >= from && c.landed < to {
+			to = c.landed - 1
+		}
+	}
+	was := moment{}
+	for _, m := range p.history {
+		if m.at > to {
+			break
+		}
+		if m.at > from {
+			return false
+		}
+		was = m
+	}
+	return was.ill
+}
+
+// age is how old its last deploy was at a moment.
+func (p *place) age(at time.Duration) time.Duration {
+	age := at
+	for _, deploy := range p.deployed {
+		if deploy <= at {
+			age = at - deploy
+		}
+	}
+	return age
+}
+
+// stateAt is the state a place was in.
+func (p *place) stateAt(at time.Duration) string {
+	state := stable
+	for _, m := range p.history {
+		if m.at <= at {
+			state = m.state
+		}
+	}
+	return state
 }
 
 // mark is what a call leaves on a target: the sign by which it is known.
@@ -42,7 +97,7 @@ type mark struct {
 }
 
 func newPlace(name string) *place {
-	return &place{name: name, state: stable, version: 1, deployed: -24 * time.Hour, marks: map[string]*mark{}}
+	return &place{name: name, state: stable, version: 1, deployed: []time.Duration{-24 * time.Hour}, marks: map[string]*mark{}}
 }
 
 func (p *place) base() string { return strings.TrimSuffix(p.state, pin) }
@@ -110,6 +165,7 @@ func (s *sim) byHand(p *place, to string) {
 	s.hands = append(s.hands, hand{at: s.clock(), target: p.name, from: p.state, to: to})
 	p.state, p.ours = to, nil
 	p.version++
+	s.changed(p)
 }
 
 // byPlatform moves the version as the platform does by itself.
@@ -117,6 +173,7 @@ func (s *sim) byPlatform(p *place) {
 	s.say("the platform touches %s", p.name)
 	s.hands = append(s.hands, hand{at: s.clock(), target: p.name, from: p.state, to: p.state, platform: true})
 	p.version++
+	s.changed(p)
 }
 
 // land lets a call take effect, if its precondition still holds.
@@ -137,6 +194,7 @@ func (s *sim) land(c *call, p *place) bool {
 	s.say("%s takes effect: %s is %s", c.operation, p.name, c.to)
 	p.state, p.ours, p.marks[c.operation] = c.to, m, m
 	p.version++
+	s.changed(p)
 	c.landed, c.done = now, m.done
 	s.tookEffect(c)
 	if m.fails {
@@ -152,6 +210,7 @@ func (s *sim) giveUp(p *place, m *mark, c *call) {
 		s.say("the platform gives up on %s", m.operation)
 		p.state = m.from
 		p.version++
+		s.changed(p)
 	}
 }
 
