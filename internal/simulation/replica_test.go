@@ -62,7 +62,7 @@ var (
 func (r *replica) start() {
 	n := 1
 	if r.life != nil {
-		n = r.life.n + 1
+		n = r.n + 1
 	}
 	l := &life{s: r.s, r: r, n: n, owner: r.name, busy: map[string]bool{}, later: map[string]penalty{}, swept: r.s.clock()}
 	if len(r.s.replicas) > 1 {

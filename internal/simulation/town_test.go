@@ -142,15 +142,6 @@ func (o *outage) cured(state string) bool {
 	return false
 }
 
-func (o *outage) ill() bool {
-	for _, p := range o.places {
-		if p.ill() {
-			return true
-		}
-	}
-	return false
-}
-
 // hand is a change that was not ours.
 type hand struct {
 	at       time.Duration

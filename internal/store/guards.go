@@ -79,8 +79,8 @@ func (c *commit) want(ctx context.Context) error {
 	if c.Want == nil {
 		return nil
 	}
-	_, err := c.t.Exec(ctx, `INSERT INTO wants (target, at) VALUES ($1, $2) ON CONFLICT (target) DO UPDATE SET at = excluded.at`,
-		c.Want.Target, micros(c.Want.At))
+	_, err := c.t.Exec(ctx, `INSERT INTO wants (target, at) VALUES ($1, $2) ON CONFLICT (target) DO UPDATE SET at = excluded.at
+		WHERE wants.at < excluded.at`, c.Want.Target, micros(c.Want.At))
 	if err != nil {
 		return fmt.Errorf("noting that %s wants action: %w", c.Want.Target, err)
 	}

@@ -47,7 +47,7 @@ func (in *admission) holds(holds []remediation.Hold) {
 
 // want notes that the run wants to act on its target, whatever became of it.
 func (c *commit) want() {
-	if c.Want != nil {
+	if c.Want != nil && c.t.wants[c.Want.Target].At.Before(c.Want.At) {
 		put(c.t, c.t.wants, c.Want.Target, *c.Want)
 	}
 }
