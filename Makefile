@@ -32,9 +32,9 @@ build: ## build bin/remediator, static and stripped
 # checkptr is off: it judges the translated C of SQLite, not our code, and takes a third of the time.
 test: setup vet ## set up what the tests need, vet, and run them with the race detector (PKG=, TESTFLAGS=)
 	@if $(HAVE_CC); then \
-	  set -x; CGO_ENABLED=1 $(GO) test -race -gcflags=all=-d=checkptr=0 -shuffle=on $(TESTFLAGS) $(PKG); \
+	  set -x; CGO_ENABLED=1 $(GO) test -race -gcflags=all=-d=checkptr=0 -shuffle=on -timeout 40m $(TESTFLAGS) $(PKG); \
 	else \
-	  set -x; CGO_ENABLED=0 $(GO) test -shuffle=on $(TESTFLAGS) $(PKG); \
+	  set -x; CGO_ENABLED=0 $(GO) test -shuffle=on -timeout 40m $(TESTFLAGS) $(PKG); \
 	fi
 
 setup: ## install the Debian packages the tests need (as root), or say what is left out
