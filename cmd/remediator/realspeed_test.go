@@ -70,7 +70,7 @@ func (h *house) tookItsTime(t *testing.T, s story) {
 	between(t, "the webhook to the act", run.DecidedAt.Sub(run.CreatedAt), 0, 6*time.Second)
 	for _, e := range h.world.Ledger() {
 		if e.Verb == "incident_acknowledged" && e.Resource == s.incident.ID {
-			between(t, "the decision to the acknowledgement", e.Time.Sub(run.DecidedAt), 0, time.Second)
+			between(t, "the decision to the acknowledgement", e.Time.Sub(run.DecidedAt), 0, 3*time.Second) // a second, and what a busy machine takes
 		}
 	}
 	cold := false
