@@ -50,11 +50,7 @@ func TestSimulation(t *testing.T) {
 	total := newTally(*firstFlag)
 	told := time.Now()
 	for seed := *firstFlag; seed < *firstFlag+uint64(n); seed++ {
-		began := time.Now()
 		s := playSeed(t, seed, false)
-		if took := time.Since(began); took > time.Second {
-			fmt.Fprintln(os.Stderr, "slow", seed, took, s.plans, s.clockAtEnd)
-		}
 		total.add(s)
 		if len(s.violations) > 0 && len(total.Bad) <= toldMost {
 			t.Errorf("seed %d: %s\nreplay it with: make simulate SEED=%d", seed, playSeed(t, seed, true).tale(), seed)
