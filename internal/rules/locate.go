@@ -45,8 +45,11 @@ func (w *walker) step(c rune, style yaml.Style) place {
 	quoted := style&yaml.DoubleQuotedStyle != 0
 	if unicode.IsSpace(c) && (!quoted || w.peek() != '\\') {
 		at := w.place()
-		if w.peek() == c && c != '\n' {
+		switch {
+		case w.peek() == c && c != '\n':
 			w.col++
+		case quoted && c == ' ' && w.peek() == '\n': // the line end is this space; a further one is escaped on the next line
+			w.skipSpace(quoted)
 		}
 		return at
 	}
