@@ -83,22 +83,8 @@ func (c *commit) serialise(ctx context.Context) error {
 	return c.whole.serialise(ctx, keys...)
 }
 
-// due says when the run needs a visit: at the end of its lease if the claim goes on, else when it wakes, or now if it waits for nothing.
-func (c *commit) due() time.Time {
-	switch {
-	case c.Run.State == remediation.Done:
-		return time.Time{}
-	case !c.Lease.IsZero():
-		return c.Lease
-	case !c.Run.WakeAt.IsZero() || c.Run.State == remediation.Waiting:
-		return c.Run.WakeAt
-	default:
-		return c.Now
-	}
-}
-
 func (c *commit) run(ctx context.Context) error {
-	run, owner, due := c.Run, c.owner, c.due()
+	run, owner, due := c.Run, c.owner, c.Due()
 	if c.Lease.IsZero() || run.State == remediation.Done {
 		owner, c.Lease = "", time.Time{}
 	}

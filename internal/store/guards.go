@@ -152,9 +152,9 @@ func (in *admission) holds(ctx context.Context, holds []remediation.Hold) error 
 	return nil
 }
 
-// parked is the rule of a run that was refused while it waited for a human's word.
+// parked is the rule of a run that is parked, empty for every other.
 func parked(run remediation.Run) string {
-	if run.State == remediation.Done && run.Outcome == remediation.RefusedRun && run.Reason.Parks() && run.Origin == remediation.ByAlert {
+	if run.Parks() {
 		return run.Rule
 	}
 	return ""

@@ -72,27 +72,13 @@ func (c *commit) apply() error {
 	return nil
 }
 
-// due says when the run needs a visit: at the end of its lease if the claim goes on, else when it wakes, or now if it waits for nothing.
-func (c *commit) due() time.Time {
-	switch {
-	case c.Run.State == remediation.Done:
-		return time.Time{}
-	case !c.Lease.IsZero():
-		return c.Lease
-	case !c.Run.WakeAt.IsZero() || c.Run.State == remediation.Waiting:
-		return c.Run.WakeAt
-	default:
-		return c.Now
-	}
-}
-
 func (c *commit) run() error {
 	old, ok := c.t.runs[c.Run.ID]
 	if !ok || !c.view.holds(old, c.Run.Epoch) {
 		return remediation.ErrFenced
 	}
-	next := run{Run: c.Run, ended: old.ended, due: c.due(), linked: old.linked}
-	next.Version, next.LeaseOwner, next.LeaseUntil, next.parked = old.Version+1, c.view.owner, c.Lease, parks(c.Run)
+	next := run{Run: c.Run, ended: old.ended, due: c.Due(), linked: old.linked}
+	next.Version, next.LeaseOwner, next.LeaseUntil, next.parked = old.Version+1, c.view.owner, c.Lease, c.Run.Parks()
 	if c.Lease.IsZero() || next.State == remediation.Done {
 		next.LeaseOwner, next.LeaseUntil = "", time.Time{}
 	}

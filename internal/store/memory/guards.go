@@ -84,12 +84,6 @@ func (v *View) Storm(ctx context.Context) (seen, released time.Time, err error) 
 	return seen, released, err
 }
 
-// parks reports whether a run was refused while it waited for a human's word.
-func parks(r remediation.Run) bool {
-	refused := r.State == remediation.Done && r.Outcome == remediation.RefusedRun && r.Reason.Parks()
-	return refused && r.Origin == remediation.ByAlert && r.Rule != ""
-}
-
 // parkedMost bounds how many runs are judged again at once.
 const parkedMost = 500
 
