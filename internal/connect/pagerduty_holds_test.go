@@ -36,6 +36,22 @@ func TestIncidentSaysWhichUsersAcknowledged(t *testing.T) {
 	}
 }
 
+func TestIncidentSaysWhatItWasMergedInto(t *testing.T) {
+	t.Parallel()
+	const reason = `"resolve_reason":{"type":"merge_resolve_reason","incident":{"id":"P2","type":"incident_reference"}}`
+	for body, want := range map[string]string{
+		`"status":"resolved",` + reason:                                            "P2",
+		`"status":"triggered",` + reason:                                           "", // it was opened again
+		`"status":"resolved","resolve_reason":null`:                                "",
+		`"status":"resolved","resolve_reason":{"type":"x","incident":{"id":"P3"}}`: "",
+	} {
+		a := newAccount(t, map[string][]answer{"GET /incidents/P1": {{body: `{"incident":{"id":"P1",` + body + `}}`}}})
+		if in, err := a.Incident(t.Context(), "P1"); err != nil || in.MergedInto != want {
+			t.Errorf("%s: merged into %q, want %q: %v", body, in.MergedInto, want, err)
+		}
+	}
+}
+
 func TestFindAnyTakesTheNewestOfAll(t *testing.T) {
 	t.Parallel()
 	list := `{"incidents":[

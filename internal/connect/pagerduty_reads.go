@@ -39,6 +39,7 @@ type Incident struct {
 	Key                string // "" for an incident with several alerts
 	CreatedAt          time.Time
 	ResolvedAt         time.Time // zero while it is open
+	MergedInto         string    // the id of the incident that its alerts have gone to, which resolved this one; "" if it was not
 	ServiceID          string
 	EscalationPolicyID string
 	Acknowledgements   []Acknowledgement // by users; none unless it is acknowledged
@@ -244,10 +245,18 @@ func incidentOf(in *pagerduty.Incident) Incident {
 		Key:                in.IncidentKey,
 		CreatedAt:          timeOf(in.CreatedAt),
 		ResolvedAt:         timeOf(in.ResolvedAt),
+		MergedInto:         mergedInto(in),
 		ServiceID:          in.Service.ID,
 		EscalationPolicyID: in.EscalationPolicy.ID,
 		Acknowledgements:   acknowledgementsOf(in),
 	}
+}
+
+func mergedInto(in *pagerduty.Incident) string {
+	if in.Status != StatusResolved || in.ResolveReason.Type != "merge_resolve_reason" {
+		return ""
+	}
+	return in.ResolveReason.Incident.ID
 }
 
 // acknowledgementsOf goes by the status too: PagerDuty empties the list when the incident is triggered or resolved.

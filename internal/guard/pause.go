@@ -26,12 +26,14 @@ type Pause struct {
 	Until  time.Time `json:"until,omitzero"`
 }
 
+// InForce reports whether the pause's time is not over.
+func (p Pause) InForce(now time.Time) bool { return p.Until.IsZero() || now.Before(p.Until) }
+
 // Holds reports whether the pause stops the rule on the target now.
 func (p Pause) Holds(rule, target string, now time.Time) bool {
-	if !p.Until.IsZero() && !now.Before(p.Until) {
-		return false
-	}
 	switch {
+	case !p.InForce(now):
+		return false
 	case p.Name == "":
 		return true
 	case p.Scope == Target:

@@ -54,8 +54,13 @@ func (v *visit) apply(ctx context.Context) {
 }
 
 // mayCall asks once more right before a call that is no way back: a process that stood still since the intent may have lost the run, its
-// plan may be old, and somebody may have pressed the stop button.
+// plan may be old, somebody may have pressed the stop button, and the alert may be over. What needs no answer from elsewhere comes last: reading the button may
+// take long.
 func (v *visit) mayCall(ctx context.Context) bool {
+	var stop *guard.Refusal
+	if !v.wayBack() {
+		stop = v.interrupted(ctx)
+	}
 	now := v.e.Now()
 	if !now.Before(v.leased) {
 		v.left = fmt.Errorf("the lease of run %s ended before its call: %w", v.run.ID, ErrFenced)
@@ -64,8 +69,8 @@ func (v *visit) mayCall(ctx context.Context) bool {
 	if v.wayBack() {
 		return true
 	}
-	if refusal := v.stopped(ctx, now); refusal != nil {
-		v.drop(refusal)
+	if stop != nil {
+		v.drop(stop)
 		return false
 	}
 	if refusal := guard.Fresh(v.basis, guard.Freshness{Plan: planTTL, Facts: factsTTL}, v.set.Hash, now); refusal != nil && v.run.Origin == ByAlert {
@@ -75,13 +80,15 @@ func (v *visit) mayCall(ctx context.Context) bool {
 	return true
 }
 
-// stopped reads the stop button. One that cannot be read counts as pressed.
-func (v *visit) stopped(ctx context.Context, now time.Time) *guard.Refusal {
+// interrupted reads what may have been said since the intent. A stop button that cannot be read counts as pressed; its file is looked for
+// last, after the answer of the store.
+func (v *visit) interrupted(ctx context.Context) *guard.Refusal {
 	snapshot, err := v.e.Runs.Snapshot(ctx, v.query())
 	if err != nil {
 		return guard.Refuse(guard.GuardFailed, "the stop button could not be read: %s", err)
 	}
-	return guard.Stopped(snapshot.Pauses, v.run.Rule, v.run.Target, now)
+	snapshot.Now, snapshot.Pauses = v.e.Now(), append(snapshot.Pauses, v.e.pressed()...)
+	return guard.Interrupts(snapshot)
 }
 
 // discard drops an act that was not made because its plan is too old, and plans again.
@@ -193,10 +200,16 @@ func (v *visit) endStep(state StepState) {
 	v.out.Steps = append(v.out.Steps, *step)
 }
 
-// drop ends an act that was certainly not made.
+// drop ends an act that was certainly not made. A follow-up tries it again when that may pass.
 func (v *visit) drop(r *guard.Refusal) {
 	v.step().Detail = r.Error()
 	v.endStep(StepDropped)
+	if v.run.Origin == ByFollowUp && triedAgain(r) {
+		v.journal(EntryApplied, "the call was not made, and is tried again: "+r.Error())
+		v.backToCalm()
+		v.wait(v.e.scale(regatherEvery))
+		return
+	}
 	v.refuse(r)
 }
 
@@ -314,7 +327,7 @@ func (v *visit) notApplied(o executors.Observation) {
 	v.planAgain(guard.Refuse(guard.PlanChanged, "the target kept changing: %d plans in a row lost their precondition", v.run.Attempt))
 	switch {
 	case v.run.State == Done:
-	case v.run.Attempt > 1 && v.steps[v.run.Step-1].State == StepApplied: // of the same rung: the act has several parts
+	case v.inParts():
 		v.run.Step, v.run.Phase = v.run.Step-1, PhaseObserve // the part before says again what comes next
 	case v.run.Origin == ByFollowUp:
 		v.backToCalm()

@@ -28,6 +28,16 @@ func answerCases() map[string]outcomeCase {
 			},
 			want: end{Outcome: remediation.Fixed, Steps: []remediation.StepState{remediation.StepDropped, remediation.StepApplied}, Messages: toldFixed},
 		},
+		"the system has no time for the call, and meanwhile a human is at the target": {
+			rules: []string{rule("cure")}, applies: 1, detail: "between two tries",
+			prepare: func(w *world) {
+				w.scene(api).hooks.apply = func(int) (bool, error) {
+					w.scene(api).set("theirs")
+					return false, status.Error(codes.ResourceExhausted, "slow down")
+				}
+			},
+			want: end{Outcome: remediation.RefusedRun, Reason: string(guard.HumanHand), Steps: oneDropped, Messages: toldNotFixed},
+		},
 		"the system never has time for the call": {
 			rules: []string{rule("cure")}, applies: 3, detail: "slow down",
 			prepare: func(w *world) {

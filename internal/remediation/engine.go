@@ -158,7 +158,6 @@ func (v *visit) visit(ctx context.Context) error {
 	v.out = Commit{Now: v.e.Now()}
 	v.asked = map[string]rules.Fact{}
 	v.start = v.run
-	v.escalateLate()
 	switch v.run.Phase {
 	case PhaseDecide:
 		v.decideSafely(ctx)
@@ -188,6 +187,7 @@ func (v *visit) visit(ctx context.Context) error {
 	if v.left != nil {
 		return v.left
 	}
+	v.escalateLate()
 	return v.commit(ctx)
 }
 

@@ -112,6 +112,10 @@ func (v *visit) refuse(r *guard.Refusal) {
 		v.finish(Undone, "what was done did not help and was taken back, and the next rung was refused: "+r.Error())
 		return
 	}
+	if v.inParts() {
+		v.finish(Inconclusive, "the change was made in part, and the rest of it was refused: "+r.Error())
+		return
+	}
 	if v.touched() {
 		v.finish(NotFixed, "what was done did not help, and the next rung was refused: "+r.Error())
 		return
@@ -121,6 +125,11 @@ func (v *visit) refuse(r *guard.Refusal) {
 		return
 	}
 	v.finish(RefusedRun, r.Error())
+}
+
+// inParts reports whether the act in progress is a further part of a change whose part before took effect.
+func (v *visit) inParts() bool {
+	return v.run.Attempt > 1 && v.run.Step > 0 && v.steps[v.run.Step-1].State == StepApplied
 }
 
 // adrift finds a call that was never answered and left no trace: nothing proves that it will not arrive yet. A later call that the system
@@ -193,7 +202,7 @@ func (v *visit) commitRefusal(ctx context.Context, r *guard.Refusal) error {
 			v.journal(e.Kind, e.Text)
 		}
 	}
-	if v.run.Phase == PhaseCalm && r.Reason.Passing() {
+	if v.run.Phase == PhaseCalm && triedAgain(r) {
 		v.wait(v.e.scale(regatherEvery))
 		return v.commit(ctx)
 	}

@@ -110,11 +110,9 @@ func (v *visit) scaleBack(ctx context.Context, after rules.Afterward) {
 		v.wait(after.Every)
 		return
 	}
-	limits := v.limits()
-	limits.Cooldown = 0
-	intent := &Intent{Query: v.query(), Limits: limits, Act: guardAct(v)}
+	intent := v.backIntent()
 	if refusal := v.preview(ctx, intent); refusal != nil {
-		if refusal.Reason.Passing() || refusal.Reason == guard.BudgetExhausted {
+		if triedAgain(refusal) {
 			v.wait(after.Every)
 			return
 		}
@@ -124,6 +122,21 @@ func (v *visit) scaleBack(ctx context.Context, after rules.Afterward) {
 	v.begin(change, intent)
 	v.journal(EntryIntent, change.Summary)
 	v.run.Acted, v.run.DecidedAt = true, v.out.Now
+}
+
+// backIntent is what taking a change back asks of the shared guards. A call that was debited and had no effect is not debited again.
+func (v *visit) backIntent() *Intent {
+	if n := len(v.steps); n > 0 && v.steps[n-1].State == StepDropped {
+		return &Intent{Query: v.query(), Limits: guard.Limits{Freezes: v.limits().Freezes}}
+	}
+	limits := v.limits()
+	limits.Cooldown = 0
+	return &Intent{Query: v.query(), Limits: limits, Act: guardAct(v)}
+}
+
+// triedAgain tells the refusals after which a follow-up goes on, within its own time.
+func triedAgain(r *guard.Refusal) bool {
+	return r.Reason.Passing() || r.Reason == guard.BudgetExhausted || r.Reason == guard.GuardFailed
 }
 
 // goOn turns to the act before the one that was taken back; false when there is none.

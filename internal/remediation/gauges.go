@@ -97,7 +97,13 @@ func (g *Gauges) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(g.oldPins, prometheus.GaugeValue, float64(old))
 	}
 	if pauses, err := g.ledger.Pauses(ctx); err == nil {
-		ch <- prometheus.MustNewConstMetric(g.paused, prometheus.GaugeValue, float64(len(pauses)))
+		inForce := 0
+		for _, p := range pauses {
+			if p.InForce(now) {
+				inForce++
+			}
+		}
+		ch <- prometheus.MustNewConstMetric(g.paused, prometheus.GaugeValue, float64(inForce))
 	}
 }
 

@@ -1,9 +1,11 @@
 package remediation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/mixillo/remediator/internal/executors"
@@ -40,7 +42,7 @@ func (v *visit) prepare(ctx context.Context, kind string, action executors.Actio
 		return
 	}
 	v.journal(EntryPlanned, change.Summary)
-	if refusal := guard.Reaches(v.reach(change)); refusal != nil {
+	if refusal := cmp.Or(guard.Reaches(v.reach(change)), v.changedMeanwhile(change)); refusal != nil {
 		v.refuse(refusal)
 		return
 	}
@@ -49,6 +51,15 @@ func (v *visit) prepare(ctx context.Context, kind string, action executors.Actio
 	}
 	v.intend(change, intent)
 	v.basis.Facts = v.oldest
+}
+
+// changedMeanwhile refuses to try a rung again that had no effect, on a target which is not as it was: a human's hand wins, and it is at
+// work there. A version that moves by itself changes nothing that people set.
+func (v *visit) changedMeanwhile(c executors.Change) *guard.Refusal {
+	if v.wayBack() || v.run.Attempt == 0 || v.step().Kind != c.Kind || maps.Equal(v.step().Change.Before, c.Before) {
+		return nil
+	}
+	return guard.Refuse(guard.HumanHand, "somebody else changed target %s between two tries", c.Target)
 }
 
 // refuseOrWait gives a hold the time to turn out to be our own acknowledgement, where it is not known yet who we are.
@@ -103,13 +114,15 @@ func (v *visit) planned(ctx context.Context, kind string, action executors.Actio
 // wayBack tells acts that take something back: no breaker, budget or pause stands in their way.
 func (v *visit) wayBack() bool { return v.run.Undoing || v.run.Origin == ByHand }
 
-// intent is what the act in question asks of the shared guards. The same rung tried again is neither debited nor counted again.
+// intent is what the act in question asks of the shared guards. The same rung tried again is neither debited nor counted again; a freeze
+// that has begun meanwhile holds it all the same.
 func (v *visit) intent(kind string) *Intent {
 	intent := &Intent{Query: v.query(), Exempt: v.wayBack()}
 	intent.Query.Act.Kind = kind
 	if known, ok := executors.LookupAction(kind); ok {
 		intent.Query.Once = known.Once && !intent.Exempt
 	}
+	intent.Limits = guard.Limits{Freezes: v.limits().Freezes}
 	if v.run.Attempt == 0 {
 		intent.Act, intent.Limits = guardAct(v), v.limits()
 	}

@@ -132,10 +132,13 @@ type Intake interface {
 	Event(ctx context.Context, id string) (Event, error)
 	// Postpone records that a pending event could not be looked up and is tried again.
 	Postpone(ctx context.Context, id string, until time.Time, why string) error
-	// Parked gives the runs that were refused while they waited for a human's word, and whose alert still fires: oldest first, at most
-	// a few hundred.
-	Parked(ctx context.Context) ([]Run, error)
+	// Parked gives the runs that were refused while they waited for a human's word, and whose alert still fires, those of some rules on
+	// some targets left out: oldest first, at most a few hundred.
+	Parked(ctx context.Context, except []Bond) ([]Run, error)
 }
+
+// Bond is a rule on a target.
+type Bond struct{ Rule, Target string }
 
 // Claim asks for the right to work on a run.
 type Claim struct {
@@ -266,6 +269,7 @@ type Outbox interface {
 	Next(ctx context.Context, l Lane, now time.Time, lease time.Duration) (m Message, thread string, ok bool, err error)
 	// End records how it ended.
 	End(ctx context.Context, s Sent) error
-	// OtherRuns reports how many other runs of the incident are open, or done without being fixed or resolved by themselves.
+	// OtherRuns reports how many other runs of the incident are open, or done without being fixed or resolved by themselves, or fixed
+	// while an alert of which the sender tells the end still fires.
 	OtherRuns(ctx context.Context, m Message) (int, error)
 }

@@ -76,3 +76,31 @@ func TestTheEndIsHeardThoughOurClockIsBehind(t *testing.T) {
 		t.Errorf("ended as %s\n%s", v.Run.Outcome, story(v))
 	}
 }
+
+// A call that a crash has cut off may be on its way too: it has the same time to arrive.
+func TestACallCutOffByACrashHasItsTime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rule("cure"))
+	w.scene(api).hooks.apply = func(n int) (bool, error) {
+		if n == 1 {
+			w.racing.dieBefore = w.racing.commits + 1
+		}
+		return n > 1, nil
+	}
+	var missed time.Time
+	w.scene(api).hooks.observe = func(_ int, o executors.Observation) (executors.Observation, error) {
+		if missed.IsZero() {
+			missed = w.now()
+		}
+		return o, nil
+	}
+	id := w.fire(down(api))
+	if !w.visitUntilDeath(id) {
+		t.Fatal("nobody died")
+	}
+	w.restart()
+	v := w.until(id, func(r remediation.Run) bool { return r.Attempt == 2 })
+	if again := v.Steps[1].StartedAt.Sub(missed); again < 5*time.Second {
+		t.Errorf("the call was made again %s after the first look that missed it", again)
+	}
+}

@@ -27,26 +27,37 @@ func (e *Engine) pressed() []guard.Pause {
 // it that we know by which names the sources know us.
 func (e *Engine) Rejudge(ctx context.Context) error {
 	e.learnSelves(ctx)
-	parked, err := e.Intake.Parked(ctx)
-	if err != nil {
-		return err
-	}
-	waits := map[[2]string]bool{}
-	for _, run := range parked {
-		key := [2]string{run.Rule, run.Target}
-		if _, known := waits[key]; !known {
-			if waits[key], err = e.stillWaits(ctx, run); err != nil {
-				return err
-			}
+	waits := map[Bond]bool{} // what was found of each, so that those who wait long never hide those who wait no more
+	for more := true; more; {
+		parked, err := e.Intake.Parked(ctx, slices.Collect(maps.Keys(waits)))
+		if err != nil {
+			return err
 		}
-		if waits[key] {
-			continue
-		}
-		if err := e.again(ctx, run); err != nil {
+		if more, err = e.rejudgeAll(ctx, parked, waits); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// rejudgeAll judges again those of the parked runs that wait no more, and reports whether there may be others behind them.
+func (e *Engine) rejudgeAll(ctx context.Context, parked []Run, waits map[Bond]bool) (more bool, err error) {
+	for _, run := range parked {
+		b := Bond{Rule: run.Rule, Target: run.Target}
+		if _, known := waits[b]; !known {
+			if waits[b], err = e.stillWaits(ctx, run); err != nil {
+				return false, err
+			}
+			more = true
+		}
+		if waits[b] {
+			continue
+		}
+		if err := e.again(ctx, run); err != nil {
+			return false, err
+		}
+	}
+	return more, nil
 }
 
 // stillWaits reports whether what parked the run is still there.

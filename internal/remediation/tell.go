@@ -112,7 +112,7 @@ func (v *visit) acknowledge(c executors.Change) {
 
 // escalateLate calls a human once a run has been at it for too long.
 func (v *visit) escalateLate() {
-	if v.rule == nil || !v.run.Acted || v.run.Escalated || v.run.Origin != ByAlert || v.rule.Escalate.After <= 0 {
+	if v.run.State == Done || v.rule == nil || !v.run.Acted || v.run.Escalated || v.run.Origin != ByAlert || v.rule.Escalate.After <= 0 {
 		return
 	}
 	if v.out.Now.Sub(v.run.CreatedAt) < v.rule.Escalate.After {

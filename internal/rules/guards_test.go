@@ -76,6 +76,30 @@ func TestBudgetsOfEachScope(t *testing.T) {
 	}
 }
 
+// What one rule says of its budgets is its own: the rules around it go by the defaults.
+func TestBudgetsOfARuleAreItsOwn(t *testing.T) {
+	t.Parallel()
+	const list = "  guard: {budgets: {rule: [9/10m, 9/20m], target: [9/10m], fleet: [9/10m]}}\n"
+	text := "version: 1\nconnections: {google_cloud: {project: p, region: r}}\ntargets: {a: {cloud_run: {service: s}}}\n" +
+		"defaults: {guard: {budgets: {rule: [1/1h, 2/1d], target: [3/1h], fleet: [4/1h]}}}\nrules:\n"
+	for i, guard := range []string{"", list, "", list, "  guard: {per_hour: 7, per_day: 8}\n", ""} {
+		text += fmt.Sprintf("- name: r%d\n  match: [a=b]\n  target: a\n%s", i, guard)
+	}
+	set, err := Load("r", []byte(text), Options{Speed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := budgets{{per(1, time.Hour), per(2, day)}, {per(3, time.Hour)}, {per(4, time.Hour)}}
+	own := budgets{{per(9, 10*time.Minute), per(9, 20*time.Minute)}, {per(9, 10*time.Minute)}, {per(9, 10*time.Minute)}}
+	numbers := budgets{{per(7, time.Hour), per(8, day)}, plain[1], plain[2]}
+	for i, want := range []budgets{plain, own, plain, own, numbers, plain} {
+		l := set.Rules[i].Limits
+		if diff := cmp.Diff(want, budgets{l.Rule, l.Target, l.Fleet}); diff != "" {
+			t.Errorf("rule %d (-want +got):\n%s", i, diff)
+		}
+	}
+}
+
 func TestGuardsOfRuleAndDefaults(t *testing.T) {
 	t.Parallel()
 	const all = "settle: 20m, inverse_within: 1d, storm_targets: 5, storm_within: 30m, approval: 5m, cooldown: 1h"

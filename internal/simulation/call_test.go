@@ -20,6 +20,9 @@ type call struct {
 	failed    bool          // the platform gave up on it
 	rule      string        // of its run, as the run says
 	code      *code         // the rules its run goes by
+	first     bool          // the first of a run that an alert led to
+	planned   time.Time     // by the store's clock
+	selects   []string
 }
 
 // notYet is when a call landed that has not.

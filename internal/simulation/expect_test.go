@@ -19,7 +19,7 @@ const (
 // The times an expectation goes by.
 const (
 	actWithin   = 60 * time.Second // from the first word of a firing to the call, when nothing stands still
-	perStall    = 40 * time.Second // and so much more for every process that died or stood still meanwhile
+	perStall    = 28 * time.Second // and a lease and so much more for every process that died or stood still meanwhile
 	quietBefore = time.Minute      // before which nothing may have gone wrong
 	stormTime   = 10 * time.Minute
 	youngDeploy = 25 * time.Minute // rules take a deploy of less than half an hour for a cause
@@ -87,7 +87,7 @@ func (s *sim) expectation(e *episode) (what, why string) {
 	case l.mode != "auto":
 		return mayAct, "a human is asked"
 	}
-	from := e.accepted[0]
+	from := s.known(e)
 	to := s.patience(from)
 	for _, doubt := range []func(*episode, law, time.Duration, time.Duration) string{
 		s.doubtAlert, s.doubtTarget, s.doubtPeople, s.doubtTroubles, s.doubtOthers, s.doubtBudgets,
@@ -99,27 +99,46 @@ func (s *sim) expectation(e *episode) (what, why string) {
 	return mustAct, "nothing was in the way"
 }
 
-// willing gives the first rule that would act while the target is ill; why says that there is none.
+// known is since when a firing is known: its sender may have been answered later.
+func (s *sim) known(e *episode) time.Duration {
+	from := e.accepted[0]
+	for run, about := range s.about {
+		if at, born := s.births[run]; born && slices.Contains(about, e) {
+			from = min(from, at)
+		}
+	}
+	return from
+}
+
+// willing gives the first rule that would act while the target is ill, by any edition of the file that was ever in force; why says that
+// there is none.
 func (s *sim) willing(e *episode) (l law, why string) {
-	for _, edition := range []int{0, 1} {
-		if edition == 1 && len(s.reloads) == 0 {
+	for edition := range 1 + min(len(s.reloads), 1) {
+		if l, why = willingOf(codeOf(s.code, edition), e); why == "" {
 			break
 		}
-		for _, l := range codeOf(s.code, edition).laws {
-			o := e.signal.outage
-			matches := l.alert == o.alert && (l.severity == "" || l.severity == o.level)
-			if l.when == sickDeploy && e.signal.place.age(e.accepted[0]) > oldDeploy {
-				continue
-			}
-			switch {
-			case !matches || l.mode == "observe" || l.when == never:
-			case len(l.rungs) == 0:
-				return l, "its rule only calls a human"
-			case l.mode == "auto" && l.rungs[0].kind == "world.flush":
-				return l, "what its rule does cannot be taken back"
-			default:
-				return l, ""
-			}
+	}
+	return l, why
+}
+
+func willingOf(c *code, e *episode) (l law, why string) {
+	if c.protected == e.signal.service() {
+		return law{}, "its target is our own"
+	}
+	for _, l := range c.laws {
+		o := e.signal.outage
+		matches := l.alert == o.alert && (l.severity == "" || l.severity == o.level)
+		if l.when == sickDeploy && !e.signal.place.deployedSince(e.accepted[0]-oldDeploy) {
+			continue
+		}
+		switch {
+		case !matches || l.mode == "observe" || l.when == never:
+		case len(l.rungs) == 0:
+			return l, "its rule only calls a human"
+		case l.mode == "auto" && l.rungs[0].kind == "world.flush":
+			return l, "what its rule does cannot be taken back"
+		default:
+			return l, ""
 		}
 	}
 	return law{}, "no rule may act on it"
@@ -129,8 +148,8 @@ func (s *sim) willing(e *episode) (l law, why string) {
 func (s *sim) patience(from time.Duration) time.Duration {
 	to := from + actWithin
 	for _, stall := range s.stalls {
-		if stall >= from-perStall && stall <= to {
-			to += perStall
+		if stall >= from-s.lease-perStall && stall <= to {
+			to += s.lease + perStall
 		}
 	}
 	return to
@@ -163,7 +182,7 @@ func (s *sim) firedBefore(e *episode) bool {
 // doubtTarget: the target has to be ill all the time, by the rule's own condition, and not as wished already.
 func (s *sim) doubtTarget(e *episode, l law, from, to time.Duration) string {
 	p := e.signal.place
-	if age := p.age(from); age > youngDeploy && age <= oldDeploy {
+	if age := p.age(from); age > youngDeploy && (age <= oldDeploy || l.when == sickDeploy) {
 		return "the deploy was neither young nor old"
 	}
 	if !p.illDuring(from-time.Second, to, s.calls) {
@@ -190,6 +209,11 @@ func (s *sim) doubtPeople(e *episode, l law, from, to time.Duration) string {
 	}
 	if slices.ContainsFunc(s.reloads, func(at time.Duration) bool { return at <= to+quietBefore }) {
 		return "the rules were reloaded"
+	}
+	for _, f := range codeOf(s.code, 0).freezes {
+		if f.from <= to && f.to >= from && f.covers(e.signal.place.name) {
+			return "a freeze was in force"
+		}
 	}
 	return ""
 }
@@ -219,11 +243,11 @@ func (s *sim) doubtTroubles(e *episode, _ law, from, to time.Duration) string {
 
 // doubtOthers: no other run had to do with the target, and not many targets wanted action.
 func (s *sim) doubtOthers(e *episode, _ law, from, to time.Duration) string {
-	wanting := map[*place]bool{}
+	wanting := map[string]bool{}
 	for _, o := range s.episodes {
 		for _, at := range o.accepted {
 			if at >= from-stormTime-quietBefore && at <= to {
-				wanting[o.signal.place] = true
+				s.wants(o, wanting)
 			}
 		}
 		if o != e && o.signal.place == e.signal.place && len(o.accepted) > 0 && o.accepted[0] <= to {
@@ -240,6 +264,16 @@ func (s *sim) doubtOthers(e *episode, _ law, from, to time.Duration) string {
 		}
 	}
 	return ""
+}
+
+// wants enters the targets that a firing may be acted on at.
+func (s *sim) wants(e *episode, all map[string]bool) {
+	all[e.signal.place.name] = true
+	for _, l := range codeOf(s.code, 0).laws {
+		if l.target != "" && l.alert == e.signal.outage.alert {
+			all[l.target] = true
+		}
+	}
 }
 
 // doubtBudgets: every window has room.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mixillo/remediator/internal/alert"
+	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/remediation"
 	"github.com/mixillo/remediator/internal/store/memory"
 )
@@ -27,6 +28,7 @@ func (s *sim) judgeEnd() {
 	}
 	s.judgeReceipts()
 	s.judgeLocks()
+	s.judgeStormPages(all)
 	s.expect(all)
 	s.count(all)
 }
@@ -142,14 +144,41 @@ func (s *sim) judgeLocks() {
 	}
 }
 
+// countDiscarded counts the guards that have kept a call from being made after which the run planned again.
+func (s *sim) countDiscarded(entries []remediation.Entry) {
+	for _, e := range entries {
+		if _, why, discarded := strings.Cut(e.Text, "the call was not made, and is planned again: "); discarded {
+			reason, _, _ := strings.Cut(why, ":")
+			s.countRefusal(guard.Reason(reason))
+		}
+	}
+}
+
+func (s *sim) countRefusal(r guard.Reason) {
+	s.reached.refusals[string(r)] = true
+	if id, known := guardOf[r]; known {
+		s.reached.guards[id] = true
+	}
+}
+
+// guardOf tells which guard a refusal is by.
+var guardOf = map[guard.Reason]string{
+	guard.TargetBusy: "G1", guard.BudgetExhausted: "G4", guard.BreakerOpen: "G4", guard.AwaitsRelease: "G5", guard.AlreadyPinned: "G5", guard.NoDestination: "G5",
+	guard.Migrations: "G5", guard.SplitTraffic: "G5", guard.NoCause: "G6", guard.UnknownFacts: "G7", guard.Conflicting: "G7", guard.StaleFacts: "G7",
+	guard.PlanChanged: "G8", guard.RulesChanged: "G8", guard.TooWide: "G9", guard.HumanHand: "G10", guard.Held: "G10", guard.Frozen: "G10", guard.Reconciling: "G10",
+	guard.Paused: "G11", guard.Storm: "G12", guard.GuardFailed: "G13", guard.NeedsApproval: "G15", guard.Denied: "G15", guard.ApprovalExpired: "G15",
+	guard.Cooldown: "G16", guard.Settling: "G16", guard.Oscillation: "G16", guard.OutOfBounds: "G16", guard.NotFiring: "G17", guard.Stale: "G17", guard.Itself: "G18",
+}
+
 // count enters what the seed has reached into its tally.
 func (s *sim) count(all []memory.Record) {
 	for _, rec := range all {
 		r := rec.Run
 		s.reached.outcomes[string(r.Outcome)] = true
 		if r.Reason != "" {
-			s.reached.refusals[string(r.Reason)] = true
+			s.countRefusal(r.Reason)
 		}
+		s.countDiscarded(rec.Entries)
 		for _, m := range rec.Messages {
 			s.reached.marks["told "+string(m.Channel)+" "+string(m.Kind)+" "+string(m.State)] = true
 		}

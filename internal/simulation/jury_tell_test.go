@@ -126,7 +126,7 @@ func (s *sim) judgeFixed(r remediation.Run, last *call) {
 	}
 	var well, since time.Duration = -1, -1
 	for _, look := range s.looks {
-		if look.target != r.Target || look.kind != "look.health" || look.at < last.landed || look.at > s.ended[r.ID] {
+		if look.void || look.run != r.ID || look.target != r.Target || look.kind != "look.health" || look.at < last.landed || look.at > s.ended[r.ID] {
 			continue
 		}
 		switch {

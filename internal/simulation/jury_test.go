@@ -53,6 +53,7 @@ func (s *sim) judgeCall(c *call) {
 	c.rule = rec.Run.Rule
 	c.code = s.codeByHash(rec.Run.RulesHash)
 	c.back = c.back || s.handRuns[c.run]
+	c.first = rec.Run.Origin == remediation.ByAlert && !c.back && !slices.ContainsFunc(s.calls, func(o *call) bool { return o.run == c.run })
 	s.judgeRecorded(c, rec)
 	s.judgeAlone(c)
 	if c.back {
@@ -62,9 +63,10 @@ func (s *sim) judgeCall(c *call) {
 	s.judgeStopped(c)
 	if !c.second { // which only completes what was begun
 		s.judgeEpisode(c, rec)
+		s.judgeGuards(c, rec)
 	}
 	s.judgeBudgets(c)
-	s.judgeCooldown(c, rec)
+	s.judgeCooldown(c)
 	s.judgeRule(c, rec)
 }
 
@@ -121,7 +123,8 @@ func (p *pressed) covers(c *call) bool {
 	}
 }
 
-// judgeEpisode: a firing is acted on by one run at most, and not once its end was heard of.
+// judgeEpisode: a firing is acted on by one run at most, and not once its end was heard of by the road that the run came by: that both
+// roads tell of one alert cannot be known from what PagerDuty says of an end.
 func (s *sim) judgeEpisode(c *call, rec memory.Record) {
 	if rec.Run.Origin != remediation.ByAlert {
 		return
@@ -135,8 +138,8 @@ func (s *sim) judgeEpisode(c *call, rec memory.Record) {
 		s.holds(!same, "G2", "runs %s and %s both act on %s for episode %s", other.run, c.run, c.target, rec.Run.Alert.Episode)
 	}
 	for _, e := range s.firingsOf(rec.Run) {
-		if e.resolved != 0 && e.resolved >= s.births[c.run] {
-			s.holds(s.clock() <= e.resolved+stopSlack, "G17", "%s starts %s after the end of its alert was heard", c.operation, s.clock()-e.resolved)
+		if at, heard := e.ends[roadOf(rec.Run.Alert.Source, rec.Run.Alert)]; heard && at >= s.births[c.run] {
+			s.holds(s.clock() <= at+stopSlack, "G17", "%s starts %s after the end of its alert was heard", c.operation, s.clock()-at)
 		}
 	}
 }
@@ -189,7 +192,9 @@ func (s *sim) spent(c *call, what string, per time.Duration) int {
 		acts[act{o.run, o.to, o.back}] = true
 		counts := what == "fleet" || what == "rule" && o.rule == c.rule || what == "target" && o.target == c.target
 		age := c.store.Sub(o.store)
-		if counts && !again && !o.second && age >= 0 && age < per-intentSlack {
+		debit, debited := s.debits[c.run]
+		later := debited && o.began > debit // it was judged with this one's debit in the window
+		if counts && !again && !later && !o.second && age >= 0 && age < per-intentSlack {
 			n++
 		}
 	}
@@ -197,15 +202,15 @@ func (s *sim) spent(c *call, what string, per time.Duration) int {
 }
 
 // judgeCooldown: a run's first act leaves the target its rest after another run's.
-func (s *sim) judgeCooldown(c *call, rec memory.Record) {
+func (s *sim) judgeCooldown(c *call) {
 	l, ok := c.code.law(c.rule)
-	first := !slices.ContainsFunc(s.calls, func(o *call) bool { return o.run == c.run })
-	if !ok || !first || rec.Run.Origin != remediation.ByAlert || l.cooldown == 0 {
+	rest := max(l.cooldown, l.limits.settle)
+	if !ok || !c.first || rest == 0 {
 		return
 	}
 	for _, o := range s.calls {
 		if age := c.store.Sub(o.store); o.target == c.target && age >= 0 {
-			s.holds(age >= l.cooldown-intentSlack, "G16", "%s comes %s after %s, the cooldown is %s", c.operation, age, o.operation, l.cooldown)
+			s.holds(age >= rest-intentSlack, "G16", "%s comes %s after %s, the cooldown is %s, to settle takes %s", c.operation, age, o.operation, l.cooldown, l.limits.settle)
 		}
 	}
 }
@@ -244,15 +249,26 @@ func (s *sim) judgeConsent(c *call, l law) {
 type sample struct {
 	at     time.Duration
 	life   *life
+	run    string
 	target string
 	kind   string
 	ok     bool
 	known  bool
+	void   bool // nobody has ever heard of it
 }
 
 // looked enters a probe's answer into the ledger.
 func (s *sim) looked(l *life, target, kind string, ok, known bool) {
-	s.looks = append(s.looks, sample{at: s.clock(), life: l, target: target, kind: kind, ok: ok, known: known})
+	s.looks = append(s.looks, sample{at: s.clock(), life: l, run: l.visiting, target: target, kind: kind, ok: ok, known: known})
+}
+
+// forgets strikes out what a visit found that did not come to its end: nothing was decided on it.
+func (s *sim) forgets(l *life, since time.Duration) {
+	for i := range s.looks {
+		if look := &s.looks[i]; look.life == l && look.run == l.visiting && look.at > since {
+			look.void = true
+		}
+	}
 }
 
 // judgeFacts: what the rule's condition needs was known, and said that the target is ill.
@@ -267,7 +283,7 @@ func (s *sim) judgeFacts(c *call, l law) {
 		if look.at < since {
 			break
 		}
-		if look.target == c.target && look.kind == kind && look.known && !look.ok {
+		if look.run == c.run && look.target == c.target && look.kind == kind && look.known && !look.ok {
 			s.reached.checks["G7"] = true
 			return
 		}
@@ -334,6 +350,10 @@ func (s *sim) flawed(target, what string) {
 // committed sees every commit as the store answered it.
 func (s *sim) committed(l *life, c remediation.Commit, err error) {
 	if err == nil {
+		l.commits[c.Run.ID] = s.clock()
+		if c.Intent != nil && c.Intent.Act.Run != "" {
+			s.debits[c.Run.ID] = s.clock()
+		}
 		s.say("%s commits %s: %s %s %s", l.owner, c.Run.ID, c.Run.State, c.Run.Phase, c.Run.Outcome)
 		if c.Run.State == remediation.Done {
 			s.ended[c.Run.ID] = s.clock()

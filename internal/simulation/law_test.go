@@ -33,6 +33,9 @@ type limits struct {
 	rule, target, fleet [2]int // per hour, per day
 	failures            int
 	probeAfter          time.Duration
+	settle, inverse     time.Duration
+	storm               int // targets that want action within stormTime
+	approval            time.Duration
 }
 
 // rung is one step of a law's ladder: the state it sets, and the second one where the change has two parts.
@@ -51,10 +54,20 @@ const (
 
 // code is one rules file: its text, and what the jury knows of it.
 type code struct {
-	set  *rules.Set
-	laws []law
-	text string
+	set       *rules.Set
+	laws      []law
+	text      string
+	protected string // a target that is remediator's own, "" for none
+	freezes   []freeze
 }
+
+// freeze is a time in which nothing acts by itself, since the beginning.
+type freeze struct {
+	target   string // "" for all
+	from, to time.Duration
+}
+
+func (f freeze) covers(target string) bool { return f.target == "" || f.target == target }
 
 func (c *code) law(name string) (law, bool) {
 	for _, l := range c.laws {
@@ -83,6 +96,13 @@ func codeOf(number, edition int) *code {
 func write(number, edition int) *code {
 	d := newDice(uint64(number), 11)
 	c := &code{laws: draft(d)}
+	if d.chance(100) {
+		c.protected = pick(d, names[2:]...) // no rule may name it as its target
+	}
+	if d.chance(150) {
+		from := d.between(0, 20*time.Minute).Truncate(time.Second)
+		c.freezes = append(c.freezes, freeze{target: pick(d, "", names[0], names[1]), from: from, to: from + pick(d, 3*time.Minute, 15*time.Minute)})
+	}
 	if edition == 1 {
 		amend(d, c)
 	}
@@ -108,7 +128,11 @@ func draft(d *dice) []law {
 	if d.chance(300) {
 		add(draw(d, law{name: "deploy", alert: "Down", mode: "auto", when: sickDeploy, rungs: []rung{{kind: pick(d, "world.set", "world.pin"), to: stable}}}))
 	}
-	mode := pick(d, "auto", "auto", "auto", "auto", "auto", "auto", "auto", "approve")
+	if d.chance(250) { // what it does may be the inverse of what the next does
+		add(draw(d, law{name: "grow", alert: "Down", severity: "critical", mode: "auto", when: sick, rungs: []rung{{kind: "cloud_run.scale", to: wide}}}))
+		add(draw(d, law{name: "shrink", alert: "Down", severity: "warning", mode: "auto", when: sick, rungs: []rung{{kind: "world.set", to: stable}}}))
+	}
+	mode := pick(d, "auto", "auto", "auto", "auto", "auto", "approve")
 	add(draw(d, law{name: "cure", alert: "Down", mode: mode, when: pick(d, sick, sick, sick, sick, always, loaded, never), rungs: ladder(d)}))
 	if d.chance(400) {
 		add(draw(d, law{name: "second", alert: "Down", severity: "critical", mode: "auto", when: pick(d, sick, sick, loaded), rungs: ladder(d)}))
@@ -127,13 +151,17 @@ func draw(d *dice, l law) law {
 	l.hold = pick(d, 20*time.Second, time.Minute)
 	l.within = pick(d, 2*time.Minute, 4*time.Minute)
 	l.maxAge = pick(d, 2*time.Minute, 10*time.Minute, 10*time.Minute)
-	l.cooldown = pick(d, 0, time.Minute, 5*time.Minute, 30*time.Minute)
+	l.cooldown = pick(d, 0, 0, time.Minute, 30*time.Minute)
 	few, many := [2]int{1, 2}, [2]int{20, 40}
 	l.limits.rule = pick(d, few, [2]int{2, 4}, many, many)
 	l.limits.target = pick(d, [2]int{2, 4}, many, many)
 	l.limits.fleet = pick(d, [2]int{2, 3}, [2]int{6, 20}, many, many)
 	l.limits.failures = pick(d, 1, 3)
 	l.limits.probeAfter = pick(d, 0, 3*time.Minute)
+	l.limits.settle = pick(d, 0, time.Minute, 5*time.Minute, 15*time.Minute)
+	l.limits.inverse = pick(d, 10*time.Minute, 6*time.Hour, 6*time.Hour)
+	l.limits.storm = pick(d, 3, 3, 3, 4)
+	l.limits.approval = pick(d, 3*time.Minute, 15*time.Minute)
 	l.resolve = d.chance(600)
 	l.slack = d.chance(200)
 	if len(l.rungs) > 0 && l.mode == "auto" {
@@ -167,7 +195,7 @@ func ladder(d *dice) []rung {
 // amend is what somebody edits before a reload.
 func amend(d *dice, c *code) {
 	at := d.IntN(len(c.laws))
-	switch d.IntN(4) {
+	switch pick(d, 0, 0, 1, 2, 3) {
 	case 0:
 		if len(c.laws) > 1 {
 			c.laws = append(c.laws[:at], c.laws[at+1:]...)
@@ -196,13 +224,32 @@ func (c *code) yaml() string {
 	var b strings.Builder
 	b.WriteString(fileHead)
 	for _, name := range names {
-		fmt.Fprintf(&b, "  %s: {world: {}, cloud_run: {}}\n", name)
+		fmt.Fprintf(&b, "  %s: {world: {}, cloud_run: {}, protected: %t}\n", name, name == c.protected)
 	}
+	c.writeFreezes(&b)
 	b.WriteString("rules:\n")
 	for _, l := range c.laws {
 		l.yaml(&b)
 	}
 	return b.String()
+}
+
+// bubbleBegins is what every clock shows when a world begins: testing/synctest says so.
+var bubbleBegins = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func (c *code) writeFreezes(b *strings.Builder) {
+	if len(c.freezes) == 0 {
+		return
+	}
+	b.WriteString("freezes:\n")
+	for i, f := range c.freezes {
+		targets := ""
+		if f.target != "" {
+			targets = fmt.Sprintf("targets: [%s], ", f.target)
+		}
+		fmt.Fprintf(b, "  - {name: freeze-%d, reason: a launch, %sfrom: %s, until: %s}\n", i, targets,
+			bubbleBegins.Add(f.from).Format(time.RFC3339), bubbleBegins.Add(f.to).Format(time.RFC3339))
+	}
 }
 
 func (l law) yaml(b *strings.Builder) {
@@ -233,8 +280,9 @@ func (l law) yaml(b *strings.Builder) {
 	}
 	g := l.limits
 	line("guard: {per_hour: %d, per_day: %d, target_per_hour: %d, target_per_day: %d, fleet_per_hour: %d, fleet_per_day: %d, failures: %d, "+
-		"probe_after: %s, cooldown: %s, max_age: %s}", g.rule[0], g.rule[1], g.target[0], g.target[1], g.fleet[0], g.fleet[1], g.failures,
-		g.probeAfter, l.cooldown, l.maxAge)
+		"probe_after: %s, cooldown: %s, max_age: %s, settle: %s, inverse_within: %s, storm_targets: %d, storm_within: %s, approval: %s}",
+		g.rule[0], g.rule[1], g.target[0], g.target[1], g.fleet[0], g.fleet[1], g.failures, g.probeAfter, l.cooldown, l.maxAge, g.settle,
+		g.inverse, g.storm, stormTime, g.approval)
 	line("escalate: {after: 10m}")
 	l.tell(line)
 }

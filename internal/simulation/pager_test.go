@@ -72,6 +72,9 @@ func (p *pager) trigger(o *outage, key string, tells bool, signals []*signal) *i
 	p.incidents = append(p.incidents, in)
 	p.s.say("PagerDuty opens %s for %s", in.id, key)
 	p.webhook(in, "incident.triggered", "", func(d *sources.Delivery) { d.Incomplete = true })
+	if tells && o != nil && p.s.strikes(acknowledged) {
+		p.s.plan(p.s.clock()+p.s.luck.between(0, 10*time.Second), func() { p.s.takeInHand(in, p.s.luck.between(20*time.Second, 8*time.Minute)) })
+	}
 	return in
 }
 

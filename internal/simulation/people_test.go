@@ -13,7 +13,7 @@ import (
 
 // anyParked reports whether a run waits for a human's word.
 func (s *sim) anyParked() bool {
-	parked, err := s.people().Parked(context.Background())
+	parked, err := s.people().Parked(context.Background(), nil)
 	return err == nil && len(parked) > 0
 }
 
@@ -56,24 +56,32 @@ func (s *sim) stopFile() *guard.Pause {
 type held struct {
 	incident *incident
 	from, to time.Duration
+	heard    time.Duration // when its webhook was taken in; 0: it was not
 }
 
-// takeInHand is a person who acknowledges an open incident, and lets go of it after a while.
-func (s *sim) takeInHand(lasts time.Duration) {
+// takeAnyInHand is a person who acknowledges an open incident.
+func (s *sim) takeAnyInHand(lasts time.Duration) {
 	for _, in := range s.pager.incidents {
-		if in.status == connect.StatusResolved || !in.tells || in.heldBy != "" {
-			continue
+		if s.takeInHand(in, lasts) {
+			return
 		}
-		s.happens(acknowledged)
-		s.pager.acknowledge(in)
-		h := &held{incident: in, from: s.clock()}
-		s.inHand = append(s.inHand, h)
-		s.plan(s.clock()+lasts, func() {
-			h.to = s.clock()
-			s.pager.release(in)
-		})
-		return
 	}
+}
+
+// takeInHand is a person who acknowledges an incident, if it is open, and lets go of it after a while.
+func (s *sim) takeInHand(in *incident, lasts time.Duration) bool {
+	if in.status == connect.StatusResolved || !in.tells || in.heldBy != "" {
+		return false
+	}
+	s.happens(acknowledged)
+	s.pager.acknowledge(in)
+	h := &held{incident: in, from: s.clock()}
+	s.inHand = append(s.inHand, h)
+	s.plan(s.clock()+lasts, func() {
+		h.to = s.clock()
+		s.pager.release(in)
+	})
+	return true
 }
 
 // question is a plan that people were asked about.

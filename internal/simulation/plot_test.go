@@ -17,7 +17,7 @@ import (
 func (s *sim) set() time.Duration {
 	d := s.plot
 	s.code = d.IntN(files)
-	s.lease = pick(d, 12*time.Second, 12*time.Second, 5*time.Second)
+	s.lease = pick(d, 12*time.Second, 12*time.Second, 5*time.Second, 90*time.Second)
 	s.chosen = drawFaults(d)
 	s.answers = d.chance(500)
 	s.store = memory.New(memory.Config{Now: s.now, Lease: s.lease})
@@ -67,9 +67,11 @@ func (s *sim) drawOutage(id int) *outage {
 	case "blip":
 		o.lasts = d.between(50*time.Second, 3*time.Minute)
 	}
-	known := names
 	for range pick(d, 1, 1, 1, 1, 1, 1, 2, 2, 5) {
-		p := s.town[pick(d, known...)]
+		p := s.town[pick(d, names...)]
+		if n := len(s.outages); n > 0 && d.chance(500) { // what was ill once falls ill again
+			p = s.outages[n-1].places[0]
+		}
 		if !slices.Contains(o.places, p) {
 			o.places = append(o.places, p)
 		}
@@ -153,7 +155,7 @@ func (s *sim) drawPeople(end time.Duration) {
 	if s.has(acknowledged) {
 		for range pick(d, 1, 2) {
 			at, lasts := s.near(end), d.between(20*time.Second, 8*time.Minute)
-			s.plan(at, func() { s.takeInHand(lasts) })
+			s.plan(at, func() { s.takeAnyInHand(lasts) })
 		}
 	}
 	if s.has(reload) {
@@ -261,14 +263,36 @@ func (s *sim) release() {
 // drawReload plans that the rules file is edited: the replicas read it one after the other.
 func (s *sim) drawReload(end time.Duration) {
 	at := s.near(end)
+	d := s.plot
+	gap := pick(d, 20*time.Second, 20*time.Second, 6*time.Minute)
 	for _, r := range s.replicas {
-		s.plan(at, func() {
-			s.happens(reload)
-			s.reloads = append(s.reloads, s.clock())
-			r.edition = 1
-		})
-		at += pick(s.plot, 0, s.plot.between(0, 20*time.Second))
+		s.plan(at, func() { s.reload(r) })
+		at += pick(d, 0, d.between(0, gap))
 	}
+	if gap > time.Minute && d.chance(500) {
+		s.plan(at-d.between(0, gap/2), func() { s.declare(pick(s.luck, 0, 1)) })
+	}
+}
+
+// reload lets a replica read the edited file, once it has told the others.
+func (s *sim) reload(r *replica) {
+	if s.storeDown {
+		s.plan(s.clock()+5*time.Second, func() { s.reload(r) })
+		return
+	}
+	s.happens(reload)
+	s.reloads = append(s.reloads, s.clock())
+	r.edition, r.readAt = 1, s.clock()
+	r.tellRules()
+}
+
+// declare is somebody who says which edition counts while the replicas differ.
+func (s *sim) declare(edition int) {
+	s.asPeople(func(ctx context.Context, v *memory.View) error {
+		s.say("edition %d is declared current", edition)
+		s.declared = append(s.declared, declaration{at: s.clock(), edition: edition})
+		return v.DeclareRules(ctx, codeOf(s.code, edition).set.Hash)
+	})
 }
 
 // drawTroubles plans what goes wrong at a moment, and not with a call.
@@ -391,8 +415,9 @@ func (s *sim) quiet() bool {
 	if _, due := s.store.Wake(); !due {
 		return true
 	}
+	all := s.records()
 	awaits := false
-	for _, rec := range s.records() {
+	for _, rec := range all {
 		queued := slices.ContainsFunc(rec.Messages, func(m remediation.Message) bool { return m.State == remediation.MessageQueued })
 		vain := s.awaitsInVain(rec.Run)
 		if rec.Run.State != remediation.Done && !vain || queued {
@@ -400,7 +425,7 @@ func (s *sim) quiet() bool {
 		}
 		awaits = awaits || vain
 	}
-	return awaits
+	return awaits && !s.pagesDue(all)
 }
 
 // awaitsInVain tells a follow-up that waits, for a day, for an end that nobody tells any more: of an incident which became a part of another

@@ -109,13 +109,21 @@ func (p *port) plan(ctx context.Context, a *act, env executors.Env) (executors.C
 		return executors.Change{}, errors.New("the target cannot be read")
 	case p.s.strikes(planRefused):
 		p.s.flawed(at.name, "plan")
-		return executors.Change{}, guard.Refuse(guard.NoCause, "no deploy explains it")
+		reason := pick(p.s.luck, guard.NoCause, guard.SplitTraffic, guard.AlreadyPinned, guard.NoDestination, guard.Migrations, guard.OutOfBounds)
+		return executors.Change{}, guard.Refuse(reason, "%s must not be changed", at.name)
 	case at.busy(p.s.clock()) != nil:
 		return executors.Change{}, guard.Refuse(guard.Reconciling, "a change of %s is under way", at.name)
+	case at.rolls(p.s.clock()):
+		p.s.flawed(at.name, "its deploy was under way")
+		return executors.Change{}, guard.Refuse(guard.Reconciling, "a deploy of %s is under way", at.name)
 	case at.state == to:
 		return executors.Change{}, guard.Refuse(guard.NothingToDo, "%s is %s already", at.name, to)
 	}
 	c := change(a.kind, at, to, env.Now)
+	if p.s.strikes(planTooWide) {
+		p.s.flawed(at.name, "plan")
+		c.Selects = pick(p.s.luck, []string{}, []string{"*"}, []string{at.name, ""})
+	}
 	switch a.kind {
 	case "world.pin":
 		c.Debt = executors.DebtPinnedTraffic
@@ -143,7 +151,7 @@ func (p *port) apply(ctx context.Context, env executors.Env, c executors.Change,
 	at := p.place(env.Target.Name)
 	made := &call{
 		operation: operation, run: runOf(operation), target: at.name, kind: c.Kind, replica: p.r.name, etag: c.Etag, from: c.Before["state"],
-		to: c.After["state"], second: c.Kind == "world.two" && len(c.Data) == 0,
+		to: c.After["state"], second: c.Kind == "world.two" && len(c.Data) == 0, planned: c.PlannedAt, selects: c.Selects,
 	}
 	p.s.enter(made)
 	if p.s.strikes(crashInCall) {

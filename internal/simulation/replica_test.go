@@ -20,7 +20,9 @@ import (
 type replica struct {
 	s       *sim
 	name    string
-	edition int // of the rules file it reads
+	edition int           // of the rules file it reads
+	readAt  time.Duration // since when
+	upSince time.Duration // its process, without standing still
 	frozen  bool
 	*life
 }
@@ -35,9 +37,12 @@ type life struct {
 	engine   *remediation.Engine
 	notifier *notify.Notifier
 	wire     *wire
-	busy     map[string]bool // what is being visited: never two visits of one thing in one process
+	busy     map[string]bool          // what is being visited: never two visits of one thing in one process
+	visiting string                   // the innermost of these
+	commits  map[string]time.Duration // when it last committed a run
 	later    map[string]penalty
-	swept    time.Duration // when it last looked for what is due
+	swept    time.Duration   // when it last looked for what is due
+	blind    map[string]bool // runs whose shared guards could not be read when they were last asked for
 }
 
 // penalty keeps a visit that failed from being tried in a hot loop.
@@ -64,7 +69,7 @@ func (r *replica) start() {
 	if r.life != nil {
 		n = r.n + 1
 	}
-	l := &life{s: r.s, r: r, n: n, owner: r.name, busy: map[string]bool{}, later: map[string]penalty{}, swept: r.s.clock()}
+	l := &life{s: r.s, r: r, n: n, owner: r.name, busy: map[string]bool{}, later: map[string]penalty{}, blind: map[string]bool{}, commits: map[string]time.Duration{}, swept: r.s.clock()}
 	if len(r.s.replicas) > 1 {
 		l.owner = fmt.Sprintf("%s-%d", r.name, n)
 	}
@@ -77,8 +82,28 @@ func (r *replica) start() {
 	l.notifier = notify.New(notify.Config{
 		Outbox: l.wire, Connections: l.connections, Now: r.s.now, Jitter: func() float64 { return 0.5 }, Log: quiet, Speed: 1,
 	})
-	r.life, r.frozen = l, false
+	r.life, r.frozen, r.upSince = l, false, r.s.clock()
 	r.s.say("%s begins", l.owner)
+	r.tellRules()
+}
+
+// tellRules tells the other replicas by which rules this one goes.
+func (r *replica) tellRules() {
+	if err := r.wire.view.SetRulesHash(context.Background(), r.Current().Hash); err != nil {
+		r.s.violate("store", "%v", err)
+	}
+}
+
+// beat lets the replicas that are up show that they live, as they do all the time.
+func (s *sim) beat() {
+	for _, r := range s.replicas {
+		if !r.up() {
+			continue
+		}
+		if err := r.wire.view.Beat(context.Background()); err != nil {
+			s.violate("store", "%v", err)
+		}
+	}
 }
 
 // Current implements remediation.RuleBook: the rules that this replica has read last.
@@ -122,6 +147,7 @@ func (l *life) end(where string) {
 func (l *life) enter(what string) {
 	l.check()
 	l.s.elapse(l.s.luck.between(0, 3*time.Millisecond))
+	l.check() // another visit of the process may have died meanwhile
 	if l.s.strikes(freezeShort) {
 		l.freeze(what, l.s.luck.between(time.Second, l.s.lease))
 	}
@@ -157,7 +183,7 @@ func (l *life) freeze(where string, d time.Duration) {
 	}
 	l.s.elapse(d)
 	if l.r.life == l {
-		l.r.frozen = false
+		l.r.frozen, l.r.upSince = false, l.s.clock()
 	}
 	l.s.say("%s goes on", l.owner)
 	l.check()
@@ -170,6 +196,10 @@ func (l *life) visit(key string, do func(ctx context.Context) error) (ran bool, 
 	}
 	l.busy[key] = true
 	defer delete(l.busy, key)
+	outer := l.visiting
+	l.visiting = key
+	defer func() { l.visiting = outer }()
+	began := l.s.clock()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	defer func() {
@@ -183,6 +213,9 @@ func (l *life) visit(key string, do func(ctx context.Context) error) (ran bool, 
 		default:
 			l.s.violate("panic", "%v\n%s", p, debug.Stack())
 			err = fmt.Errorf("panic: %v", p)
+		}
+		if err != nil {
+			l.s.forgets(l, max(began, l.commits[key]))
 		}
 	}()
 	err = do(ctx)

@@ -37,9 +37,10 @@ type episode struct {
 	number   int
 	starts   time.Time
 	began    time.Duration
-	ended    time.Duration   // when its sender saw it end; 0 while it fires
-	accepted []time.Duration // when a delivery of its firing was taken in
-	resolved time.Duration   // when a delivery of its end was first taken in; 0 never
+	ended    time.Duration            // when its sender saw it end; 0 while it fires
+	accepted []time.Duration          // when a delivery of its firing was taken in
+	resolved time.Duration            // when a delivery of its end was first taken in; 0 never
+	ends     map[string]time.Duration // the same, by the road on which it came
 }
 
 const lookEvery = 20 * time.Second
@@ -66,8 +67,8 @@ func (sig *signal) alert(starts time.Time) alert.Alert {
 func (s *sim) standing(a alert.Alert) sources.Standing {
 	if a.Source == "pd" {
 		in := s.pager.byID(a.IncidentID)
-		if in == nil {
-			return sources.Standing{}
+		if in == nil || in.merged {
+			return sources.Standing{} // nobody knows what became of the alert
 		}
 		return sources.Standing{Known: true, Firing: in.status != connect.StatusResolved, AcknowledgedBy: in.heldBy}
 	}
@@ -125,7 +126,7 @@ func (w *watcher) anyOpen() bool {
 func (s *sim) begin(sig *signal) {
 	sig.open, sig.startsAt = true, s.wall().Add(-lookEvery)
 	sig.firing++
-	sig.episode = &episode{signal: sig, number: len(s.episodes), began: s.clock(), starts: sig.startsAt}
+	sig.episode = &episode{signal: sig, number: len(s.episodes), began: s.clock(), starts: sig.startsAt, ends: map[string]time.Duration{}}
 	s.episodes = append(s.episodes, sig.episode)
 }
 
@@ -236,17 +237,42 @@ func (s *sim) heard(l *letter, got remediation.Accepted) {
 	if !got.Duplicate {
 		l.event = got.Event
 	}
+	for _, hold := range l.delivery.Holds {
+		for _, h := range s.inHand {
+			if !hold.Lifted && h.incident.id == hold.IncidentID && h.heard == 0 && s.sinceBeginning(hold.At) == h.from {
+				h.heard = now
+			}
+		}
+	}
 	s.received = append(s.received, receipt{at: now, store: s.now(), letter: l, event: got.Event, duplicate: got.Duplicate})
 	for _, a := range l.delivery.Alerts {
 		for _, e := range s.episodesOf(l, a) {
 			switch {
 			case a.Merged:
-			case a.Status == alert.Resolved && e.resolved == 0:
-				e.resolved = now
+			case a.Status == alert.Resolved:
+				e.hearsEnd(roadOf(l.source, a), now)
 			case a.Status == alert.Firing:
 				e.accepted = append(e.accepted, now)
 			}
 		}
+	}
+}
+
+// roadOf is what the ends of a firing are told apart by: PagerDuty's are of an incident, and a firing may be in one after the other.
+func roadOf(source string, a alert.Alert) string {
+	if source == "pd" {
+		return source + " " + a.IncidentID
+	}
+	return source
+}
+
+// hearsEnd enters that the end was heard of.
+func (e *episode) hearsEnd(road string, now time.Duration) {
+	if e.resolved == 0 {
+		e.resolved = now
+	}
+	if _, heard := e.ends[road]; !heard {
+		e.ends[road] = now
 	}
 }
 

@@ -55,8 +55,10 @@ type ledger struct {
 	inHand    []*held
 	releases  []time.Duration
 	reloads   []time.Duration
+	declared  []declaration
 	stalls    []time.Duration          // when a process died or stood still
 	births    map[string]time.Duration // of runs
+	debits    map[string]time.Duration // when a run's last act was debited
 	ended     map[string]time.Duration // and their ends
 	about     map[string][]*episode    // what firings a run was about; known at the end
 	flaws     []flaw
@@ -85,6 +87,7 @@ func newSim(seed uint64, tell bool) *sim {
 		s.story = &strings.Builder{}
 	}
 	s.handRuns, s.births, s.asked = map[string]bool{}, map[string]time.Duration{}, map[string]*question{}
+	s.debits = map[string]time.Duration{}
 	s.ended, s.about = map[string]time.Duration{}, map[string][]*episode{}
 	s.reached = newReached()
 	s.pager = &pager{s: s}

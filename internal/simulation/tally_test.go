@@ -14,6 +14,7 @@ type reached struct {
 	faults   [faults]bool
 	checks   map[string]bool // invariants that were put to the test
 	refusals map[string]bool
+	guards   map[string]bool // that have refused
 	outcomes map[string]bool
 	verdicts map[string]bool
 	marks    map[string]bool
@@ -26,7 +27,7 @@ type reached struct {
 
 func newReached() reached {
 	return reached{
-		checks: map[string]bool{}, refusals: map[string]bool{}, outcomes: map[string]bool{}, verdicts: map[string]bool{}, marks: map[string]bool{},
+		checks: map[string]bool{}, refusals: map[string]bool{}, guards: map[string]bool{}, outcomes: map[string]bool{}, verdicts: map[string]bool{}, marks: map[string]bool{},
 		expected: map[string]bool{},
 	}
 }
@@ -42,6 +43,7 @@ type tally struct {
 	Checks     map[string]int `json:"invariants"`
 	Faults     map[string]int `json:"faults"`
 	Refusals   map[string]int `json:"refusals"`
+	Guards     map[string]int `json:"guards"`
 	Outcomes   map[string]int `json:"outcomes"`
 	Verdicts   map[string]int `json:"verdicts"`
 	Marks      map[string]int `json:"marks"`
@@ -55,7 +57,7 @@ type tally struct {
 
 func newTally(first uint64) *tally {
 	t := &tally{
-		First: first, began: time.Now(), Checks: map[string]int{}, Faults: map[string]int{}, Refusals: map[string]int{}, Outcomes: map[string]int{},
+		First: first, began: time.Now(), Checks: map[string]int{}, Faults: map[string]int{}, Refusals: map[string]int{}, Guards: map[string]int{}, Outcomes: map[string]int{},
 		Verdicts: map[string]int{}, Marks: map[string]int{}, Expected: map[string]int{}, Violations: map[string]int{}, Missed: []string{}, Bad: []uint64{},
 	}
 	for _, name := range faultNames {
@@ -77,7 +79,7 @@ func (t *tally) add(s *sim) {
 		}
 	}
 	for into, from := range map[*map[string]int]map[string]bool{
-		&t.Checks: r.checks, &t.Refusals: r.refusals, &t.Outcomes: r.outcomes, &t.Verdicts: r.verdicts, &t.Marks: r.marks, &t.Expected: r.expected,
+		&t.Checks: r.checks, &t.Refusals: r.refusals, &t.Guards: r.guards, &t.Outcomes: r.outcomes, &t.Verdicts: r.verdicts, &t.Marks: r.marks, &t.Expected: r.expected,
 	} {
 		for name := range from {
 			(*into)[name]++
@@ -101,7 +103,7 @@ func (t *tally) write(w io.Writer) {
 		name   string
 		counts map[string]int
 	}{
-		{"violations", t.Violations}, {"invariants", t.Checks}, {"outcomes", t.Outcomes}, {"refusals", t.Refusals}, {"verdicts", t.Verdicts},
+		{"violations", t.Violations}, {"invariants", t.Checks}, {"outcomes", t.Outcomes}, {"refusals", t.Refusals}, {"guards", t.Guards}, {"verdicts", t.Verdicts},
 		{"faults", t.Faults}, {"marks", t.Marks}, {"expected", t.Expected},
 	} {
 		fmt.Fprintf(w, "  %s:", part.name)

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +29,7 @@ type place struct {
 	state    string
 	version  int
 	deployed []time.Duration // when its deploys began to serve
+	rolling  span            // in which somebody's deploy is carried out
 	trouble  *outage         // the newest that befell it
 	ours     *mark           // the change in force, nil when another hand was the last
 	marks    map[string]*mark
@@ -77,6 +79,11 @@ func (p *place) age(at time.Duration) time.Duration {
 	return age
 }
 
+// deployedSince reports whether a deploy of it began to serve after a moment.
+func (p *place) deployedSince(at time.Duration) bool {
+	return slices.ContainsFunc(p.deployed, func(deploy time.Duration) bool { return deploy >= at })
+}
+
 // stateAt is the state a place was in.
 func (p *place) stateAt(at time.Duration) string {
 	state := stable
@@ -101,6 +108,9 @@ func newPlace(name string) *place {
 }
 
 func (p *place) base() string { return strings.TrimSuffix(p.state, pin) }
+
+// rolls reports whether somebody's deploy is being carried out.
+func (p *place) rolls(now time.Duration) bool { return now >= p.rolling.from && now < p.rolling.to }
 
 // ill is the truth that probes are asked for.
 func (p *place) ill() bool {
@@ -155,6 +165,9 @@ func (s *sim) byHand(p *place, to string) {
 	s.say("somebody sets %s from %s to %s", p.name, p.state, to)
 	s.hands = append(s.hands, hand{at: s.clock(), target: p.name, from: p.state, to: to})
 	p.state, p.ours = to, nil
+	if s.strikes(deployTakesTime) {
+		p.rolling = span{s.clock(), s.clock() + s.luck.between(10*time.Second, 4*time.Minute)}
+	}
 	p.version++
 	s.changed(p)
 }

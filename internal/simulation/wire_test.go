@@ -61,9 +61,9 @@ func (w *wire) Postpone(ctx context.Context, id string, until time.Time, why str
 }
 
 // Parked implements remediation.Intake.
-func (w *wire) Parked(ctx context.Context) (parked []remediation.Run, err error) {
+func (w *wire) Parked(ctx context.Context, except []remediation.Bond) (parked []remediation.Run, err error) {
 	err = w.call("parked", false, func() (err error) {
-		parked, err = w.view.Parked(ctx)
+		parked, err = w.view.Parked(ctx, except)
 		return err
 	})
 	return parked, err
@@ -85,15 +85,18 @@ func (w *wire) Renew(ctx context.Context, run string, epoch int64, until time.Ti
 
 // Snapshot implements remediation.Runs.
 func (w *wire) Snapshot(ctx context.Context, q remediation.SnapshotQuery) (got guard.Snapshot, err error) {
+	w.s.beat()
 	err = w.call("snapshot", false, func() (err error) {
 		got, err = w.view.Snapshot(ctx, q)
 		return err
 	})
+	w.blind[q.Run] = err != nil
 	return got, err
 }
 
 // Commit implements remediation.Runs.
 func (w *wire) Commit(ctx context.Context, c remediation.Commit) error {
+	w.s.beat()
 	return w.call("commit "+string(c.Run.Phase), true, func() error {
 		err := w.view.Commit(ctx, c)
 		w.s.committed(w.life, c, err)

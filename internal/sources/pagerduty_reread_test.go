@@ -1,7 +1,10 @@
 package sources
 
 import (
+	"context"
 	"errors"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -171,5 +174,57 @@ func TestHoldersNamesPeopleOnce(t *testing.T) {
 	broken := errors.New("no answer")
 	if _, err := holders(in, func() (string, error) { return "", broken }); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// merged is a PagerDuty whose incidents were merged in a chain: Q1 into Q2, and so on up to the last, which holds the alert.
+type merged struct {
+	last   int
+	status string
+}
+
+func (m merged) Incident(_ context.Context, id string) (connect.Incident, error) {
+	n, err := strconv.Atoi(strings.TrimPrefix(id, "Q"))
+	if err != nil || n > m.last {
+		return connect.Incident{}, errors.New("there is no incident " + id)
+	}
+	if n < m.last {
+		return connect.Incident{ID: id, Status: connect.StatusResolved, MergedInto: "Q" + strconv.Itoa(n+1)}, nil
+	}
+	return connect.Incident{ID: id, Status: m.status}, nil
+}
+
+func (merged) Close() error { return nil }
+
+func (merged) Me(context.Context) (connect.User, error) { return connect.User{ID: "us"}, nil }
+
+func (merged) FindOpen(context.Context, string) (connect.Incident, bool, error) {
+	return connect.Incident{}, false, nil
+}
+
+func (m merged) Alerts(_ context.Context, id string) ([]connect.IncidentAlert, error) {
+	if id != "Q"+strconv.Itoa(m.last) {
+		return nil, nil
+	}
+	return []connect.IncidentAlert{{AlertKey: "k", Status: connect.StatusTriggered}}, nil
+}
+
+// A merge is no recovery: the alert is asked for where it has gone to.
+func TestRereadFollowsAMerge(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		in   merged
+		want Standing
+	}{
+		"not merged":         {merged{1, connect.StatusTriggered}, Standing{Known: true, Firing: true}},
+		"merged once":        {merged{2, connect.StatusTriggered}, Standing{Known: true, Firing: true}},
+		"merged twice":       {merged{3, connect.StatusTriggered}, Standing{Known: true, Firing: true}},
+		"and resolved there": {merged{2, connect.StatusResolved}, Standing{Known: true, Detail: "its incident in PagerDuty is resolved"}},
+		"without an end":     {merged{90, connect.StatusTriggered}, Standing{Detail: "PagerDuty has no open incident for it"}},
+	} {
+		got, err := readStanding(t.Context(), c.in, alert.Alert{IncidentID: "Q1", IncidentKey: "k"}, func() (string, error) { return "us", nil })
+		if diff := cmp.Diff(c.want, got); diff != "" || err != nil {
+			t.Errorf("%s: %v (-want +got):\n%s", name, err, diff)
+		}
 	}
 }

@@ -323,11 +323,19 @@ func siblings(w *world) {
 	fixed := w.born(b, "db")
 	w.end(&fixed, remediation.Fixed, "")
 	count("and one that was", 1)
-	b.Episode, b.IncidentKey = "d", "other key"
+	b.Episode, b.SelfResolving = "still fires", true
+	told := w.born(b, "queue")
+	w.end(&told, remediation.Fixed, "")
+	count("and one that was, of a sender that will tell the end", 2)
+	over := remediation.Resolution{Source: b.Source, Episode: b.Episode, At: noon}
+	_, err := w.Accept(w.t.Context(), remediation.Acceptance{Event: newEvent(), Resolved: []remediation.Resolution{over}})
+	must(w.t, err)
+	count("and has told it", 1)
+	b.Episode, b.IncidentKey, b.SelfResolving = "d", "other key", false
 	w.born(b, "cache")
 	count("and one of another incident", 1)
 	resolved := remediation.Resolution{IncidentKey: "key", At: own.Alert.StartsAt}
-	_, err := w.Accept(w.t.Context(), remediation.Acceptance{Event: newEvent(), Resolved: []remediation.Resolution{resolved}})
+	_, err = w.Accept(w.t.Context(), remediation.Acceptance{Event: newEvent(), Resolved: []remediation.Resolution{resolved}})
 	must(w.t, err)
 	count("that ended before", 0)
 	message = remediation.Message{Run: "an event's id", IncidentKey: "key"}

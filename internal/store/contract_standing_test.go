@@ -237,7 +237,7 @@ func parkedRuns(w *world) {
 
 // claimEpisode tells the episode of a parked run.
 func (w *world) claimEpisode(id string) (string, error) {
-	all, err := w.Parked(w.t.Context())
+	all, err := w.Parked(w.t.Context(), nil)
 	for _, run := range all {
 		if run.ID == id {
 			return run.Alert.Episode, err
@@ -248,7 +248,7 @@ func (w *world) claimEpisode(id string) (string, error) {
 
 func (w *world) parkedAre(what string, want ...string) {
 	w.t.Helper()
-	all, err := w.Parked(w.t.Context())
+	all, err := w.Parked(w.t.Context(), nil)
 	must(w.t, err)
 	var got []string
 	for _, run := range all {

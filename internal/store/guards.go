@@ -163,9 +163,14 @@ func parked(run remediation.Run) string {
 // parkedLimit bounds how many runs are judged again at once.
 const parkedLimit = 500
 
-// Parked gives the runs that were refused while they waited for a human's word, and whose alert still fires.
-func (s *Store) Parked(ctx context.Context) ([]remediation.Run, error) {
-	runs, err := list(ctx, s.db.reader(), scanRun, selectRun+` WHERE parked <> '' AND ended_at = 0 ORDER BY created_at LIMIT $1`, parkedLimit)
+// Parked gives the runs that were refused while they waited for a human's word, and whose alert still fires, but for those of except.
+func (s *Store) Parked(ctx context.Context, except []remediation.Bond) ([]remediation.Run, error) {
+	text, args := selectRun+` WHERE parked <> '' AND ended_at = 0`, []any{parkedLimit}
+	for _, b := range except {
+		args = append(args, b.Rule, b.Target)
+		text += fmt.Sprintf(` AND (parked <> $%d OR target <> $%d)`, len(args)-1, len(args))
+	}
+	runs, err := list(ctx, s.db.reader(), scanRun, text+` ORDER BY created_at LIMIT $1`, args...)
 	if err != nil {
 		return nil, fmt.Errorf("reading the parked runs: %w", err)
 	}

@@ -11,8 +11,8 @@ import (
 )
 
 const insertRunSQL = `INSERT INTO runs (id, origin, target, source, episode, incident_key, incident_id, fingerprint, starts_at, ended_at,
-	state, outcome, reason, acted, version, epoch, lease_owner, lease_until, due_at, created_at, data)
-	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`
+	state, outcome, reason, acted, version, epoch, lease_owner, lease_until, due_at, created_at, data, self_resolving)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)`
 
 // insertRun stores a new run that is due for a visit at a time.
 func insertRun(ctx context.Context, t tx, run remediation.Run, due time.Time) error {
@@ -23,7 +23,7 @@ func insertRun(ctx context.Context, t tx, run remediation.Run, due time.Time) er
 	a := run.Alert
 	_, err = t.Exec(ctx, insertRunSQL, run.ID, string(run.Origin), run.Target, a.Source, a.Episode, a.IncidentKey, a.IncidentID,
 		alert.Fingerprint(a.Labels), micros(a.StartsAt), string(run.State), string(run.Outcome), string(run.Reason), flag(run.Acted),
-		run.Version, run.Epoch, run.LeaseOwner, micros(run.LeaseUntil), micros(due), micros(run.CreatedAt), data)
+		run.Version, run.Epoch, run.LeaseOwner, micros(run.LeaseUntil), micros(due), micros(run.CreatedAt), data, flag(a.SelfResolving))
 	if err != nil {
 		return fmt.Errorf("inserting run %s: %w", run.ID, err)
 	}
@@ -216,12 +216,12 @@ func readOwn(ctx context.Context, t tx, run string) (placed, error) {
 }
 
 const siblingsSQL = `SELECT count(*) FROM runs WHERE id <> $1 AND origin <> 'follow_up'
-	AND (state <> 'done' OR outcome NOT IN ('fixed', 'resolved_itself'))
+	AND (state <> 'done' OR outcome NOT IN ('fixed', 'resolved_itself') OR outcome = 'fixed' AND self_resolving = 1 AND ended_at = 0)
 	AND NOT (target = $2 AND state = 'done' AND outcome = 'refused')
 	AND (incident_id = $3 OR incident_key = $4 AND (incident_id = '' OR $5 = '') AND (ended_at = 0 OR ended_at > $6))`
 
-// countSiblings counts the other runs of the incident that are open, or done without being fixed or resolved by themselves. The same
-// incident is one id, or one key while both fired and no ids say otherwise. Follow-ups do not count, nor what was refused earlier on
+// countSiblings counts the other runs of the incident that are open, or done without being fixed or resolved by themselves, or fixed while
+// their sender, which would open the incident again, still says that they fire. The same incident is one id, or one key while both fired and no ids say otherwise. Follow-ups do not count, nor what was refused earlier on
 // the same target: the run itself is its next attempt.
 func countSiblings(ctx context.Context, t tx, own placed) (int, error) {
 	if own.IncidentID == "" && own.IncidentKey == "" {

@@ -119,7 +119,10 @@ func (s *fates) draw() fate {
 	s.learn()
 	f := fate{kind: s.pick(), after: s.span()}
 	if s.behind != nil && s.behind() {
-		f.kind, f.after = fateKill, 3*max(s.mean, 3*s.start)
+		f.after = 3 * max(s.mean, 3*s.start)
+		if f.kind == fateMark {
+			f.kind = fateKill
+		}
 	}
 	if s.logs == 0 || s.dice.IntN(12) == 0 {
 		s.logs++

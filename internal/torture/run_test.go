@@ -63,7 +63,7 @@ func (c *campaign) directs(ctx, hard context.Context) *sync.WaitGroup {
 	return &all
 }
 
-// watch tells how far it is until the time is over.
+// watch tells how far it is until the time is over, or the world or the sender is gone: without them there is no torture.
 func (c *campaign) watch(ctx context.Context) {
 	over := time.NewTimer(c.lasts)
 	defer over.Stop()
@@ -74,6 +74,12 @@ func (c *campaign) watch(ctx context.Context) {
 		case <-over.C:
 			return
 		case <-ctx.Done():
+			return
+		case <-c.world.process.ended:
+			c.stats.blame("the world ended before its time: %s", c.world.process.said())
+			return
+		case <-c.sender.process.ended:
+			c.stats.blame("the sender ended before its time: %s", c.sender.process.said())
 			return
 		case <-tick.C:
 			c.t.Log(c.progress())

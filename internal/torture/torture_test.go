@@ -33,8 +33,8 @@ func only(t *testing.T, database string) {
 func TestTortureSQLite(t *testing.T) {
 	only(t, "sqlite")
 	torture(t, plan{
-		name: "sqlite", lease: shortLease, servers: 1, services: 40, workers: 10, rate: *rate, mean: 1200 * time.Millisecond, lasts: duration(),
-		odds: map[fateKind]int{fateKill: 5, fateMark: 5, fatePause: 2}, place: onSQLite,
+		name: "sqlite", lease: shortLease, servers: 1, services: 40, workers: 10, rate: *rate, mean: time.Second, lasts: duration(),
+		odds: map[fateKind]int{fateKill: 5, fateMark: 5, fatePause: 6}, place: onSQLite,
 	})
 }
 
@@ -43,8 +43,8 @@ func TestTortureSQLite(t *testing.T) {
 func TestTorturePostgres(t *testing.T) {
 	only(t, "postgres")
 	torture(t, plan{
-		name: "postgres", lease: shortLease, servers: 3, services: 40, workers: 10, rate: *rate, mean: 2 * time.Second, lasts: duration(),
-		odds: map[fateKind]int{fateKill: 4, fateMark: 4, fatePause: 3}, place: onPostgres, harm: stopsPostgres,
+		name: "postgres", lease: shortLease, servers: 3, services: 40, workers: 10, rate: *rate, mean: 1500 * time.Millisecond, lasts: duration(),
+		odds: map[fateKind]int{fateKill: 4, fateMark: 4, fatePause: 6}, place: onPostgres, harm: stopsPostgres,
 	})
 }
 

@@ -87,11 +87,12 @@ func (v *View) Storm(ctx context.Context) (seen, released time.Time, err error) 
 // parkedMost bounds how many runs are judged again at once.
 const parkedMost = 500
 
-// Parked gives the runs that were refused while they waited for a human's word, and whose alert still fires.
-func (v *View) Parked(ctx context.Context) (parked []remediation.Run, err error) {
+// Parked gives the runs that were refused while they waited for a human's word, and whose alert still fires, but for those of except.
+func (v *View) Parked(ctx context.Context, except []remediation.Bond) (parked []remediation.Run, err error) {
 	err = v.read(ctx, func(r *rows) error {
 		for _, one := range r.runs {
-			if one.parked && one.ended.IsZero() {
+			left := slices.Contains(except, remediation.Bond{Rule: one.Rule, Target: one.Target})
+			if one.parked && one.ended.IsZero() && !left {
 				parked = append(parked, clone(one.Run))
 			}
 		}

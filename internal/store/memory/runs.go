@@ -130,7 +130,8 @@ func (r *rows) siblings(own remediation.Related, target string) int {
 }
 
 func (r run) endedWell() bool {
-	return r.State == remediation.Done && (r.Outcome == remediation.Fixed || r.Outcome == remediation.ResolvedItself)
+	over := !r.Alert.SelfResolving || !r.ended.IsZero()
+	return r.State == remediation.Done && (r.Outcome == remediation.Fixed && over || r.Outcome == remediation.ResolvedItself)
 }
 
 func (r run) sharesIncident(own remediation.Related) bool {

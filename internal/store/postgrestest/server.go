@@ -42,7 +42,7 @@ func (c *Cluster) Restart() error {
 }
 
 // run starts the postmaster so that it is told to stop when this process dies. That is tied to the thread that started it, which
-// therefore stays until the postmaster has ended.
+// therefore stays until the postmaster has ended. It is given back then: other children that it has started would die with it.
 func (c *Cluster) run() (*server, error) {
 	log, err := os.OpenFile(c.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -58,6 +58,7 @@ func (c *Cluster) run() (*server, error) {
 	started := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		defer close(s.done)
 		defer func() { _ = log.Close() }()
 		err := s.cmd.Start()

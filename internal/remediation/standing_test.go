@@ -1,0 +1,132 @@
+package remediation_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/mixillo/remediator/internal/guard"
+	"github.com/mixillo/remediator/internal/remediation"
+)
+
+// Those who wait long never hide those who wait no more, however many they are.
+func TestManyParkedRunsHideNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rule("cure"))
+	w.pause(guard.Target, web)
+	w.pause(guard.Target, api)
+	for i := range 501 {
+		a := down(web)
+		a.Episode, a.IncidentKey = fmt.Sprint("episode ", i), fmt.Sprint("key ", i)
+		w.expect(w.play(a), refused(guard.Paused))
+	}
+	w.expect(w.play(down(api)), refused(guard.Paused))
+	_, err := w.store.Resume(context.Background(), guard.Target, api)
+	must(t, err)
+	before := w.runs()
+	must(t, w.engine.Rejudge(t.Context()))
+	fresh := w.runs()
+	if len(fresh) != len(before)+1 {
+		t.Fatalf("%d runs are judged again, want that of %s", len(fresh)-len(before), api)
+	}
+	w.expect(w.finish(fresh[0]), fixed)
+}
+
+// A scale-back that was stopped, or found its system's breaker open, right before its call is no lost scale-back.
+func TestAStoppedScaleBackGoesOn(t *testing.T) {
+	t.Parallel()
+	w, _, follow := scaleBack(t, "do: [{cloud_run.scale: {to: good}}]")
+	w.racing.after = func(c remediation.Commit) {
+		if c.Intent != nil {
+			w.pause(guard.Target, api)
+		}
+	}
+	w.until(follow, func(r remediation.Run) bool { return w.now().Sub(noon) > time.Hour })
+	if n := w.scene(api).made("apply"); n != 1 {
+		t.Fatalf("%d calls while paused", n)
+	}
+	w.racing.after = nil
+	_, err := w.store.Resume(context.Background(), guard.Target, api)
+	must(t, err)
+	v := w.finish(follow)
+	if state, _ := w.scene(api).now(); v.Run.Outcome != remediation.Undone || state != "bad" {
+		t.Errorf("ended %s with the target %s\n%s", v.Run.Outcome, state, story(v))
+	}
+	if n := len(w.acts()); n != 2 {
+		t.Errorf("%d debits for one act and one way back", n)
+	}
+}
+
+// A busy system costs a scale-back no budget: what had no effect is debited once.
+func TestAThrottledScaleBackIsDebitedOnce(t *testing.T) {
+	t.Parallel()
+	w, _, follow := scaleBack(t, "do: [{cloud_run.scale: {to: good}}]")
+	w.scene(api).hooks.apply = func(n int) (bool, error) {
+		if n < 6 {
+			return false, status.Error(codes.ResourceExhausted, "quota")
+		}
+		return true, nil
+	}
+	v := w.finish(follow)
+	if state, _ := w.scene(api).now(); v.Run.Outcome != remediation.Undone || state != "bad" {
+		t.Errorf("ended %s with the target %s\n%s", v.Run.Outcome, state, story(v))
+	}
+	if n := len(w.acts()); n != 2 {
+		t.Errorf("%d debits for one act and one way back", n)
+	}
+}
+
+// A change of several parts that is stopped between them is neither done nor of no help.
+func TestStoppedBetweenTwoParts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rule("cure", "do: [{fake.two: {to: half, then: good}}]"))
+	w.racing.after = func(c remediation.Commit) {
+		if c.Intent != nil && c.Intent.Exempt {
+			w.pause(guard.Fleet, "")
+		}
+	}
+	v := w.play(down(api))
+	if v.Run.Outcome != remediation.Inconclusive || !strings.Contains(v.Run.Detail, "made in part") || w.scene(api).made("apply") != 1 {
+		t.Errorf("ended %s: %s\n%s", v.Run.Outcome, v.Run.Detail, story(v))
+	}
+}
+
+// Nobody is called for a run that is seen to be fixed at the very look that would be too late.
+func TestFixedAtTheLastMomentCallsNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rule("cure", "escalate: {after: 1m}"))
+	w.expect(w.play(down(api)), fixed)
+}
+
+// An alert that ends between intent and call is not acted on any more.
+func TestEndedBetweenIntentAndCall(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rule("cure"))
+	w.racing.after = func(c remediation.Commit) {
+		if c.Intent != nil {
+			w.resolve(down(api))
+		}
+	}
+	v := w.play(down(api))
+	if v.Run.Outcome != remediation.ResolvedItself || w.scene(api).made("apply") != 0 {
+		t.Errorf("ended %s\n%s", v.Run.Outcome, story(v))
+	}
+}
+
+// A freeze that begins between two tries of a rung holds the second.
+func TestAFreezeBeginsBetweenTwoTries(t *testing.T) {
+	t.Parallel()
+	begins := noon.Add(10 * time.Second)
+	w := newWorld(t, rule("cure"), fmt.Sprintf("freezes:\n  - {name: launch, reason: a launch, from: %s, until: %s}\n",
+		begins.Format(time.RFC3339), begins.Add(time.Hour).Format(time.RFC3339)))
+	w.scene(api).hooks.apply = failing(1, false, status.Error(codes.ResourceExhausted, "quota"))
+	v := w.play(down(api))
+	if v.Run.Outcome != remediation.RefusedRun || v.Run.Reason != guard.Frozen || w.scene(api).made("apply") != 1 {
+		t.Errorf("ended %s %s after %d calls\n%s", v.Run.Outcome, v.Run.Reason, w.scene(api).made("apply"), story(v))
+	}
+}
