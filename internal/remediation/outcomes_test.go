@@ -119,6 +119,24 @@ func verifyCases() map[string]outcomeCase {
 			},
 			want: end{Outcome: remediation.Inconclusive, Steps: oneApplied, Messages: toldNotFixed},
 		},
+		"settle begins when the change is read back": {
+			rules: []string{rule("cure", "verify: {if: health.ok, hold: 1m, within: 5m, every: 10s, settle: 2m}")}, applies: 1,
+			prepare: func(w *world) {
+				w.scene(api).hooks.observe = func(_ int, o executors.Observation) (executors.Observation, error) {
+					if w.now().Sub(noon) < 3*time.Minute {
+						o.Progress = executors.Pending
+					}
+					return o, nil
+				}
+				w.scene(api).hooks.ask = func(n int, _ *fact) ([]string, error) {
+					if n > 1 && w.now().Sub(noon) < 5*time.Minute {
+						w.t.Error("asked before it had settled")
+					}
+					return nil, nil
+				}
+			},
+			want: end{Outcome: remediation.Fixed, Steps: oneApplied, Messages: toldFixed},
+		},
 		"settle is waited for": {
 			rules: []string{rule("cure", "verify: {if: health.ok, hold: 1m, within: 5m, every: 10s, settle: 2m}")}, applies: 1,
 			prepare: func(w *world) {

@@ -130,3 +130,19 @@ func TestAFreezeBeginsBetweenTwoTries(t *testing.T) {
 		t.Errorf("ended %s %s after %d calls\n%s", v.Run.Outcome, v.Run.Reason, w.scene(api).made("apply"), story(v))
 	}
 }
+
+// Reading the stop button may take long: the lease is judged after it.
+func TestSlowButton(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rule("cure"))
+	w.racing.after = func(c remediation.Commit) {
+		if c.Intent != nil {
+			w.racing.after, w.racing.slow = nil, func() { w.advance(lease) }
+		}
+	}
+	v := w.play(down(api))
+	w.expect(v, end{Outcome: remediation.Fixed, Steps: []remediation.StepState{remediation.StepDropped, remediation.StepApplied}, Messages: toldFixed})
+	if n := w.scene(api).made("apply"); n != 1 {
+		t.Errorf("%d calls", n)
+	}
+}

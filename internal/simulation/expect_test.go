@@ -18,7 +18,7 @@ const (
 
 // The times an expectation goes by.
 const (
-	actWithin   = 60 * time.Second // from the first word of a firing to the call, when nothing stands still
+	actWithin   = 48 * time.Second // from the first word of a firing, and a lease if a hint is lost, to the call, when nothing stands still
 	perStall    = 28 * time.Second // and a lease and so much more for every process that died or stood still meanwhile
 	quietBefore = time.Minute      // before which nothing may have gone wrong
 	stormTime   = 10 * time.Minute
@@ -103,7 +103,7 @@ func (s *sim) expectation(e *episode) (what, why string) {
 func (s *sim) known(e *episode) time.Duration {
 	from := e.accepted[0]
 	for run, about := range s.about {
-		if at, born := s.births[run]; born && slices.Contains(about, e) {
+		if at, born := s.births[run]; born && at >= e.began && slices.Contains(about, e) {
 			from = min(from, at)
 		}
 	}
@@ -146,7 +146,7 @@ func willingOf(c *code, e *episode) (l law, why string) {
 
 // patience is until when a firing that was heard of at a moment has to be acted on.
 func (s *sim) patience(from time.Duration) time.Duration {
-	to := from + actWithin
+	to := from + s.lease + actWithin
 	for _, stall := range s.stalls {
 		if stall >= from-s.lease-perStall && stall <= to {
 			to += s.lease + perStall

@@ -15,8 +15,16 @@ var (
 	seedsFlag  = flag.Int("seeds", 2000, "how many seeds to play")
 	firstFlag  = flag.Uint64("first", 1, "the first of them")
 	seedFlag   = flag.Uint64("seed", 0, "play this seed alone and tell its story")
+	enoughFlag = flag.Int("enough", 0, "stop after so many seeds that are broken; 0: never")
 	reportFlag = flag.String("report", "", "write what was reached to this file, as JSON")
 	secondsHow = flag.Duration("progress", 0, "say how far it is, so often")
+)
+
+// What many seeds have to come to: a house that never acts breaks nothing.
+const (
+	many        = 250  // seeds, of which the shares are asked
+	leastActing = 0.20 // of all seeds
+	leastDid    = 0.99 // of the firings that had to be acted on
 )
 
 // worlds that are broken are told of up to this number.
@@ -55,6 +63,9 @@ func TestSimulation(t *testing.T) {
 		if len(s.violations) > 0 && len(total.Bad) <= toldMost {
 			t.Errorf("seed %d: %s\nreplay it with: make simulate SEED=%d", seed, playSeed(t, seed, true).tale(), seed)
 		}
+		if *enoughFlag > 0 && len(total.Bad) >= *enoughFlag {
+			break
+		}
 		if *secondsHow > 0 && time.Since(told) > *secondsHow {
 			told = time.Now()
 			fmt.Fprintf(os.Stderr, "%d of %d seeds, %.0f per second, %d broken\n", total.Seeds, n, float64(total.Seeds)/time.Since(total.began).Seconds(), len(total.Bad))
@@ -68,6 +79,12 @@ func report(t *testing.T, total *tally) {
 	var b strings.Builder
 	total.write(&b)
 	t.Log(b.String())
+	if total.Seeds >= many && float64(total.Acting) < leastActing*float64(total.Seeds) {
+		t.Errorf("only %d of %d seeds act", total.Acting, total.Seeds)
+	}
+	if total.Seeds >= many && float64(total.DidAct) < leastDid*float64(total.MustAct) {
+		t.Errorf("of %d firings that had to be acted on only %d were", total.MustAct, total.DidAct)
+	}
 	if len(total.Bad) > toldMost {
 		t.Errorf("%d seeds are broken: %v", len(total.Bad), total.Bad[:min(len(total.Bad), 50)])
 	}

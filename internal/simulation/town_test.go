@@ -163,7 +163,7 @@ type hand struct {
 // byHand changes a target as another hand does.
 func (s *sim) byHand(p *place, to string) {
 	s.say("somebody sets %s from %s to %s", p.name, p.state, to)
-	s.hands = append(s.hands, hand{at: s.clock(), target: p.name, from: p.state, to: to})
+	s.hands = append(s.hands, hand{at: s.clock(), target: p.name, from: p.state, to: to, platform: p.state == to}) // what changes nothing cannot be told
 	p.state, p.ours = to, nil
 	if s.strikes(deployTakesTime) {
 		p.rolling = span{s.clock(), s.clock() + s.luck.between(10*time.Second, 4*time.Minute)}

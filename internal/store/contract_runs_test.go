@@ -60,6 +60,23 @@ func fenced(w *world) {
 	}
 }
 
+// A visit takes its time before it waits for the lock, and a clock may go back: what was debited meanwhile counts all the same.
+func actsOfLater(w *world) {
+	once := plenty
+	once.Target = []guard.Window{{Most: 1, Per: time.Hour}}
+	first, second := w.born(firing("e"), "api"), w.born(firing("f"), "api")
+	must(w.t, w.act(&first, "restart", plenty))
+	must(w.t, w.commit(&first, func(c *remediation.Commit) { c.Unlock = true }))
+	w.clock.advance(-time.Minute)
+	if s := w.snapshot("restart", "api"); len(s.Acts) != 1 {
+		w.t.Errorf("acts %+v", s.Acts)
+	}
+	var refusal *guard.Refusal
+	if err := w.act(&second, "restart", once); !errors.As(err, &refusal) || refusal.Reason != guard.BudgetExhausted {
+		w.t.Errorf("the second act: %v", err)
+	}
+}
+
 func renewing(w *world) {
 	run := w.born(firing("e"), "api")
 	must(w.t, w.Renew(w.t.Context(), run.ID, run.Epoch, noon.Add(time.Hour)))

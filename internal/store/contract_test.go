@@ -62,6 +62,7 @@ func coreContract() map[string]func(*world) {
 		"half-open probe":               halfOpenProbe,
 		"budgets outlive the process":   budgetsOutlive,
 		"siblings":                      siblings,
+		"acts of later":                 actsOfLater,
 		"outbox order":                  outboxOrder,
 		"outbox retry":                  outboxRetry,
 		"outbox across runs":            outboxAfter,
