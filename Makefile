@@ -109,7 +109,7 @@ properties: ## run every property of guards and breakers on CHECKS schedules (40
 
 # go's overlay plants them, so that the tree is never touched.
 mutants: ## plant bugs and see the tests catch each (MUTANT=, a pattern of their names)
-	$(GO) test ./internal/mutants -run '^TestMutants$$' -v -count=1 -timeout 60m -plant $(if $(MUTANT),-only '$(MUTANT)')
+	$(GO) test ./internal/mutants -run '^TestMutants$$' -v -count=1 -timeout 3h -plant $(if $(MUTANT),-only '$(MUTANT)')
 
 clean: ## remove what was built
 	rm -rf bin coverage.out

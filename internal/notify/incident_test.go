@@ -34,6 +34,27 @@ func TestIncidentThatComesLate(t *testing.T) {
 	}
 }
 
+// Keys recur: what is opened long after a message is something new, which nothing old may silence or end.
+func TestIncidentThatIsAnother(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		kind  remediation.MessageKind
+		after time.Duration
+		state remediation.MessageState
+	}{
+		{remediation.Acknowledge, time.Minute, remediation.MessageSent}, {remediation.Acknowledge, 3 * time.Minute, remediation.MessageSkipped},
+		{remediation.Resolve, time.Minute, remediation.MessageSent}, {remediation.Resolve, 3 * time.Minute, remediation.MessageSkipped},
+		{remediation.Note, 3 * time.Minute, remediation.MessageSent}, {remediation.Escalate, 3 * time.Minute, remediation.MessageSent},
+	} {
+		p := &pagerFake{incident: connect.Incident{ID: "Q1", CreatedAt: noon.Add(c.after)}, open: true}
+		s := withPager(p, remediation.Message{ID: "m1", Kind: c.kind, IncidentKey: "k", CreatedAt: noon})
+		s.finish(t, lane, 2)
+		if m := s.message("m1"); m.State != c.state {
+			t.Errorf("%s, and the incident was opened %s after it: %s, want %s", c.kind, c.after, m.State, c.state)
+		}
+	}
+}
+
 func TestIncidentThatNeverComes(t *testing.T) {
 	t.Parallel()
 	cases := []struct {

@@ -65,6 +65,9 @@ func (n *Notifier) tellPagerDuty(ctx context.Context, m remediation.Message, thr
 		if !found {
 			return n.missing(ctx, pd, m)
 		}
+		if n.another(m, in) {
+			return told{state: remediation.MessageSkipped, why: "the open incident of the key was opened later: it is another one"}, nil
+		}
 		id = in.ID
 	}
 	return n.tellIncident(ctx, pd, m, id)

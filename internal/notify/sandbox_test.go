@@ -86,6 +86,7 @@ func TestExactlyOneNoteUnderFaults(t *testing.T) {
 				remediation.Message{ID: "m3", Kind: remediation.Note, IncidentKey: "k", Text: "verified"},
 				remediation.Message{ID: "m4", Kind: remediation.Resolve, IncidentKey: "k", Text: "done"},
 			)
+			s.all[0].CreatedAt = time.Now() // as the incident
 			s.finish(t, lane, 20)
 			in := w.Incident(id)
 			if in.Status != "resolved" || len(in.Notes) < 2 || marked(in.Notes, "m2") != 1 || marked(in.Notes, "m3") != 1 {

@@ -265,7 +265,8 @@ type Sent struct {
 // Outbox keeps messages until they are told.
 type Outbox interface {
 	// Next takes the first message of the lane that is neither ended nor waiting, counts the attempt durably before it returns, and
-	// keeps others off it for the lease. thread is the remote id of the lane's first sent message, for threads.
+	// keeps others off it for the lease. thread is the remote id of the lane's first sent message, for threads;
+	// of one that Continues, else that of the run before it.
 	Next(ctx context.Context, l Lane, now time.Time, lease time.Duration) (m Message, thread string, ok bool, err error)
 	// End records how it ended.
 	End(ctx context.Context, s Sent) error

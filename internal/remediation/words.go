@@ -296,6 +296,10 @@ type Message struct {
 	EndedAt   time.Time    `json:"ended_at,omitzero"`
 }
 
+// Continues reports whether the message is about the incident that the run before it has told of: keys recur, and the open incident of its
+// key may be another one by now. Slack's threads are a run's own.
+func (m Message) Continues() bool { return m.After != "" && m.Channel == PagerDuty }
+
 // MessageState tells how far a message is.
 type MessageState string
 

@@ -50,7 +50,7 @@ func (s *sim) judgeCall(c *call) {
 		s.violate("G20", "%s is made for a run that is not stored", c.operation)
 		return
 	}
-	c.rule = rec.Run.Rule
+	c.rule, c.debit = rec.Run.Rule, s.debits[c.run]
 	c.code = s.codeByHash(rec.Run.RulesHash)
 	c.back = c.back || s.handRuns[c.run]
 	c.first = rec.Run.Origin == remediation.ByAlert && !c.back && !slices.ContainsFunc(s.calls, func(o *call) bool { return o.run == c.run })
@@ -160,11 +160,16 @@ func (s *sim) firingsOf(r remediation.Run) []*episode {
 	return all
 }
 
-// judgeBudgets counts what was called in every window that the rule sets. What was debited shortly before the window is left out: a
-// debit comes before its call.
+// debit is when an act was debited: before its call, and once for all the tries of a rung.
+type debit struct {
+	at    time.Duration
+	store time.Time // by the store's clock
+}
+
+// judgeBudgets counts what was debited in every window that the rule sets.
 func (s *sim) judgeBudgets(c *call) {
 	l, ok := c.code.law(c.rule)
-	if !ok || c.second || s.tried(c) {
+	if !ok || c.second {
 		return
 	}
 	for i, per := range []time.Duration{time.Hour, 24 * time.Hour} {
@@ -175,30 +180,22 @@ func (s *sim) judgeBudgets(c *call) {
 	}
 }
 
-// tried reports whether the rung was called before: trying again costs nothing.
-func (s *sim) tried(c *call) bool {
-	return slices.ContainsFunc(s.calls, func(o *call) bool { return o.run == c.run && o.to == c.to && o.back == c.back })
-}
-
-// spent counts the acts of a window before the call: the first calls of every rung.
+// spent counts the acts that were in a window when the call's own was debited.
 func (s *sim) spent(c *call, what string, per time.Duration) int {
 	type act struct {
-		run, to string
-		back    bool
+		run string
+		at  time.Duration
 	}
-	acts, n := map[act]bool{}, 0
+	acts := map[act]bool{}
 	for _, o := range s.calls {
-		again := acts[act{o.run, o.to, o.back}]
-		acts[act{o.run, o.to, o.back}] = true
 		counts := what == "fleet" || what == "rule" && o.rule == c.rule || what == "target" && o.target == c.target
-		age := c.store.Sub(o.store)
-		debit, debited := s.debits[c.run]
-		later := debited && o.began > debit // it was judged with this one's debit in the window
-		if counts && !again && !later && !o.second && age >= 0 && age < per-intentSlack {
-			n++
+		own := o.run == c.run && o.debit == c.debit
+		age := c.debit.store.Sub(o.debit.store)
+		if counts && !own && !o.second && o.debit.at <= c.debit.at && age >= 0 && age < per {
+			acts[act{o.run, o.debit.at}] = true
 		}
 	}
-	return n
+	return len(acts)
 }
 
 // judgeCooldown: a run's first act leaves the target its rest after another run's.
@@ -350,9 +347,9 @@ func (s *sim) flawed(target, what string) {
 // committed sees every commit as the store answered it.
 func (s *sim) committed(l *life, c remediation.Commit, err error) {
 	if err == nil {
-		l.commits[c.Run.ID] = s.clock()
+		l.commits[c.Run.ID], l.intents[c.Run.ID] = s.clock(), c.Intent != nil
 		if c.Intent != nil && c.Intent.Act.Run != "" {
-			s.debits[c.Run.ID] = s.clock()
+			s.debits[c.Run.ID] = debit{s.clock(), s.now()}
 		}
 		s.say("%s commits %s: %s %s %s", l.owner, c.Run.ID, c.Run.State, c.Run.Phase, c.Run.Outcome)
 		if c.Run.State == remediation.Done {

@@ -128,11 +128,11 @@ func draft(d *dice) []law {
 	if d.chance(300) {
 		add(draw(d, law{name: "deploy", alert: "Down", mode: "auto", when: sickDeploy, rungs: []rung{{kind: pick(d, "world.set", "world.pin"), to: stable}}}))
 	}
-	if d.chance(250) { // what it does may be the inverse of what the next does
+	if d.chance(450) { // what it does may be the inverse of what the next does
 		add(draw(d, law{name: "grow", alert: "Down", severity: "critical", mode: "auto", when: sick, rungs: []rung{{kind: "cloud_run.scale", to: wide}}}))
 		add(draw(d, law{name: "shrink", alert: "Down", severity: "warning", mode: "auto", when: sick, rungs: []rung{{kind: "world.set", to: stable}}}))
 	}
-	mode := pick(d, "auto", "auto", "auto", "auto", "auto", "approve")
+	mode := pick(d, "auto", "auto", "auto", "auto", "approve")
 	add(draw(d, law{name: "cure", alert: "Down", mode: mode, when: pick(d, sick, sick, sick, sick, always, loaded, never), rungs: ladder(d)}))
 	if d.chance(400) {
 		add(draw(d, law{name: "second", alert: "Down", severity: "critical", mode: "auto", when: pick(d, sick, sick, loaded), rungs: ladder(d)}))
@@ -151,19 +151,19 @@ func draw(d *dice, l law) law {
 	l.hold = pick(d, 20*time.Second, time.Minute)
 	l.within = pick(d, 2*time.Minute, 4*time.Minute)
 	l.maxAge = pick(d, 2*time.Minute, 10*time.Minute, 10*time.Minute)
-	l.cooldown = pick(d, 0, 0, time.Minute, 30*time.Minute)
+	l.cooldown = pick(d, 0, 0, 0, time.Minute, 30*time.Minute)
 	few, many := [2]int{1, 2}, [2]int{20, 40}
 	l.limits.rule = pick(d, few, [2]int{2, 4}, many, many)
 	l.limits.target = pick(d, [2]int{2, 4}, many, many)
 	l.limits.fleet = pick(d, [2]int{2, 3}, [2]int{6, 20}, many, many)
 	l.limits.failures = pick(d, 1, 3)
 	l.limits.probeAfter = pick(d, 0, 3*time.Minute)
-	l.limits.settle = pick(d, 0, time.Minute, 5*time.Minute, 15*time.Minute)
-	l.limits.inverse = pick(d, 10*time.Minute, 6*time.Hour, 6*time.Hour)
+	l.limits.settle = pick(d, 0, 0, time.Minute, 15*time.Minute)
+	l.limits.inverse = pick(d, time.Hour, 6*time.Hour)
 	l.limits.storm = pick(d, 3, 3, 3, 4)
 	l.limits.approval = pick(d, 3*time.Minute, 15*time.Minute)
 	l.resolve = d.chance(600)
-	l.slack = d.chance(200)
+	l.slack = d.chance(400)
 	if len(l.rungs) > 0 && l.mode == "auto" {
 		switch l.rungs[0].kind {
 		case "world.pin":
@@ -195,7 +195,7 @@ func ladder(d *dice) []rung {
 // amend is what somebody edits before a reload.
 func amend(d *dice, c *code) {
 	at := d.IntN(len(c.laws))
-	switch pick(d, 0, 0, 1, 2, 3) {
+	switch pick(d, 0, 0, 0, 1, 2, 3) {
 	case 0:
 		if len(c.laws) > 1 {
 			c.laws = append(c.laws[:at], c.laws[at+1:]...)

@@ -50,6 +50,7 @@ const (
 	killedWhileFrozen
 	freezeShort
 	freezeLong
+	sleepBeforeCall
 	storeFails
 	storeDown
 	clockForward
@@ -72,7 +73,7 @@ var faultNames = [faults]string{
 	"lands_very_late", "conflict", "hand_before_call", "hand_while_watched", "reply_lost", "slow_change", "fails_inside", "read_fails",
 	"read_unclear", "look_up_fails", "pager_fails", "pager_reply_lost", "pager_limits", "pager_down", "slack_fails",
 	"crash_before_store", "crash_after_store", "crash_in_call", "crash_after_call", "crash_elsewhere", "killed_while_frozen",
-	"freeze_short", "freeze_long", "store_fails", "store_down", "clock_forward", "clock_back", "hand_any_time", "press_pause",
+	"freeze_short", "freeze_long", "sleep_before_call", "store_fails", "store_down", "clock_forward", "clock_back", "hand_any_time", "press_pause",
 	"press_release", "reload", "false_resolve", "merged", "acknowledged", "stop_file", "no_answer",
 }
 
@@ -80,24 +81,28 @@ var faultNames = [faults]string{
 var rates = [faults]int{
 	deliveredTwice: 400, deliveredLate: 300, deliveredOutOfOrder: 300, acceptReplyLost: 150, hintLost: 300, staleHint: 1000,
 	probeSilent: 60, probeFails: 250, probeUnknown: 500, probeNaN: 250, probeContradicts: 300, rereadFails: 300, planFails: 500, planRefused: 500,
-	planTooWide: 300, deployTakesTime: 600, throttled: 600, rejected: 250, neverArrives: 300, landsLate: 350, landsVeryLate: 300, conflict: 350, handBeforeCall: 250,
-	handWhileWatched: 60, replyLost: 400, slowChange: 500, failsInside: 300, readFails: 150, readUnclear: 150, lookUpFails: 300,
-	pagerFails: 150, pagerReplyLost: 150, pagerLimits: 100, pagerDown: 1000, slackFails: 200,
+	planTooWide: 300, deployTakesTime: 600, throttled: 600, rejected: 250, neverArrives: 300, landsLate: 350, landsVeryLate: 300, conflict: 600, handBeforeCall: 250,
+	handWhileWatched: 90, replyLost: 400, slowChange: 500, failsInside: 300, readFails: 150, readUnclear: 150, lookUpFails: 300,
+	pagerFails: 150, pagerReplyLost: 150, pagerLimits: 100, pagerDown: 1000, slackFails: 400,
 	crashBeforeStore: 12, crashAfterStore: 12, crashInCall: 200, crashAfterCall: 200, crashElsewhere: 1000, killedWhileFrozen: 400,
-	freezeShort: 15, freezeLong: 10, storeFails: 30, storeDown: 1000, clockForward: 1000, clockBack: 1000, handAnyTime: 1000,
+	freezeShort: 15, freezeLong: 10, sleepBeforeCall: 600, storeFails: 50, storeDown: 1000, clockForward: 1000, clockBack: 1000, handAnyTime: 1000,
 	pressPause: 1000, pressRelease: 1000, reload: 1000, falseResolve: 500, merged: 1000, acknowledged: 400,
 	stopFilePressed: 1000, noAnswer: 1000,
 }
 
 // seldom are the faults that a seed does not often give an occasion to: they are chosen more often.
-var seldom = []fault{planRefused, planRefused, noAnswer, noAnswer, landsVeryLate, failsInside, reload, reload, crashAfterCall, deliveredLate, conflict}
+var seldom = []fault{
+	planRefused, planRefused, planFails, noAnswer, landsVeryLate, failsInside, reload, reload, reload, crashAfterCall, deliveredLate, conflict, conflict,
+	throttled, handBeforeCall, slackFails, sleepBeforeCall, sleepBeforeCall, storeFails, noAnswer, noAnswer, crashInCall, neverArrives, rejected,
+	replyLost, landsVeryLate, landsVeryLate, deployTakesTime, failsInside, crashAfterCall, handWhileWatched,
+}
 
 // drawFaults chooses what can go wrong in a seed: in some nothing, in most a few things, in some a lot.
 func drawFaults(d *dice) (chosen [faults]int) {
 	n := pick(d, 0, 0, 1, 2, 4, 6, 9, 14, 20)
 	for range n {
 		f := fault(d.IntN(int(faults)))
-		if d.chance(200) {
+		if d.chance(400) {
 			f = pick(d, seldom...)
 		}
 		chosen[f] = rates[f]

@@ -180,11 +180,16 @@ func (p *pagerPort) call(ctx context.Context, what string, do func() error) erro
 func (p *pagerPort) FindOpen(ctx context.Context, key string) (got connect.Incident, found bool, err error) {
 	err = p.call(ctx, "find", func() error {
 		if in := p.s.pager.open(key); in != nil {
-			got, found = connect.Incident{ID: in.id, Key: in.key, Status: in.status}, true
+			got, found = in.read(), true
 		}
 		return nil
 	})
 	return got, found, err
+}
+
+// read is the incident as PagerDuty shows it.
+func (in *incident) read() connect.Incident {
+	return connect.Incident{ID: in.id, Key: in.key, Status: in.status, CreatedAt: in.opened}
 }
 
 // FindAny finds the newest incident of a key, whether it is open or not.
@@ -192,7 +197,7 @@ func (p *pagerPort) FindAny(ctx context.Context, key string) (got connect.Incide
 	err = p.call(ctx, "find any", func() error {
 		for _, in := range p.s.pager.incidents {
 			if in.key == key {
-				got, found = connect.Incident{ID: in.id, Key: in.key, Status: in.status}, true
+				got, found = in.read(), true
 			}
 		}
 		return nil
@@ -203,7 +208,7 @@ func (p *pagerPort) FindAny(ctx context.Context, key string) (got connect.Incide
 // Incident reads one.
 func (p *pagerPort) Incident(ctx context.Context, id string) (got connect.Incident, err error) {
 	err = p.known(ctx, "incident", id, func(in *incident) error {
-		got = connect.Incident{ID: in.id, Key: in.key, Status: in.status}
+		got = in.read()
 		return nil
 	})
 	return got, err

@@ -2,7 +2,6 @@ package simulation
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -17,7 +16,7 @@ import (
 func (s *sim) set() time.Duration {
 	d := s.plot
 	s.code = d.IntN(files)
-	s.lease = pick(d, 12*time.Second, 12*time.Second, 5*time.Second, 90*time.Second)
+	s.lease = pick(d, 12*time.Second, 12*time.Second, 12*time.Second, 5*time.Second, 90*time.Second, 4*time.Minute)
 	s.chosen = drawFaults(d)
 	s.answers = d.chance(500)
 	s.store = memory.New(memory.Config{Now: s.now, Lease: s.lease})
@@ -69,7 +68,7 @@ func (s *sim) drawOutage(id int) *outage {
 	}
 	for range pick(d, 1, 1, 1, 1, 1, 1, 2, 2, 5) {
 		p := s.town[pick(d, names...)]
-		if n := len(s.outages); n > 0 && d.chance(500) { // what was ill once falls ill again
+		if n := len(s.outages); n > 0 && d.chance(650) { // what was ill once falls ill again
 			p = s.outages[n-1].places[0]
 		}
 		if !slices.Contains(o.places, p) {
@@ -200,99 +199,6 @@ func (s *sim) drawPause(at time.Duration) {
 	}
 	lasts, timed := d.between(10*time.Second, 8*time.Minute), d.chance(500)
 	s.plan(at, func() { s.pause(p, lasts, timed) })
-}
-
-// people are who presses buttons: not one of the replicas.
-func (s *sim) people() *memory.View { return s.store.As("people") }
-
-// asPeople lets people do something with the store; while it is away they try again.
-func (s *sim) asPeople(do func(context.Context, *memory.View) error) {
-	if s.storeDown {
-		s.plan(s.clock()+5*time.Second, func() { s.asPeople(do) })
-		return
-	}
-	if err := do(context.Background(), s.people()); err != nil {
-		s.violate("people", "%v", err)
-	}
-}
-
-func (s *sim) pause(p guard.Pause, lasts time.Duration, timed bool) {
-	s.asPeople(func(ctx context.Context, v *memory.View) error {
-		s.happens(pressPause)
-		p.Since = s.now()
-		if timed {
-			p.Until = p.Since.Add(lasts)
-		}
-		for _, former := range s.pauses { // the same button pressed again
-			if former.Scope == p.Scope && former.Name == p.Name && former.to == 0 {
-				former.to = s.clock()
-			}
-		}
-		button := &pressed{Pause: p, from: s.clock()}
-		s.pauses = append(s.pauses, button)
-		s.plan(s.clock()+lasts, func() { s.resume(button) })
-		return v.Pause(ctx, p)
-	})
-}
-
-func (s *sim) resume(button *pressed) {
-	if button.to != 0 {
-		return
-	}
-	s.asPeople(func(ctx context.Context, v *memory.View) error {
-		s.say("the pause of %s %s is released", button.Scope, button.Name)
-		button.to = s.clock()
-		_, err := v.Resume(ctx, button.Scope, button.Name)
-		return err
-	})
-}
-
-func (s *sim) release() {
-	s.asPeople(func(ctx context.Context, v *memory.View) error {
-		s.happens(pressRelease)
-		s.releases = append(s.releases, s.clock())
-		_, err := v.Release(ctx, "", "")
-		for _, name := range names {
-			_, latch := v.Release(ctx, "", name)
-			err = errors.Join(err, latch)
-		}
-		return errors.Join(err, v.ReleaseStorm(ctx))
-	})
-}
-
-// drawReload plans that the rules file is edited: the replicas read it one after the other.
-func (s *sim) drawReload(end time.Duration) {
-	at := s.near(end)
-	d := s.plot
-	gap := pick(d, 20*time.Second, 20*time.Second, 6*time.Minute)
-	for _, r := range s.replicas {
-		s.plan(at, func() { s.reload(r) })
-		at += pick(d, 0, d.between(0, gap))
-	}
-	if gap > time.Minute && d.chance(500) {
-		s.plan(at-d.between(0, gap/2), func() { s.declare(pick(s.luck, 0, 1)) })
-	}
-}
-
-// reload lets a replica read the edited file, once it has told the others.
-func (s *sim) reload(r *replica) {
-	if s.storeDown {
-		s.plan(s.clock()+5*time.Second, func() { s.reload(r) })
-		return
-	}
-	s.happens(reload)
-	s.reloads = append(s.reloads, s.clock())
-	r.edition, r.readAt = 1, s.clock()
-	r.tellRules()
-}
-
-// declare is somebody who says which edition counts while the replicas differ.
-func (s *sim) declare(edition int) {
-	s.asPeople(func(ctx context.Context, v *memory.View) error {
-		s.say("edition %d is declared current", edition)
-		s.declared = append(s.declared, declaration{at: s.clock(), edition: edition})
-		return v.DeclareRules(ctx, codeOf(s.code, edition).set.Hash)
-	})
 }
 
 // drawTroubles plans what goes wrong at a moment, and not with a call.

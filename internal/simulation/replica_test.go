@@ -42,6 +42,7 @@ type life struct {
 	commits  map[string]time.Duration // when it last committed a run
 	later    map[string]penalty
 	swept    time.Duration   // when it last looked for what is due
+	intents  map[string]bool // runs whose intent is stored and whose call comes next
 	blind    map[string]bool // runs whose shared guards could not be read when they were last asked for
 }
 
@@ -69,7 +70,7 @@ func (r *replica) start() {
 	if r.life != nil {
 		n = r.n + 1
 	}
-	l := &life{s: r.s, r: r, n: n, owner: r.name, busy: map[string]bool{}, later: map[string]penalty{}, blind: map[string]bool{}, commits: map[string]time.Duration{}, swept: r.s.clock()}
+	l := &life{s: r.s, r: r, n: n, owner: r.name, busy: map[string]bool{}, later: map[string]penalty{}, blind: map[string]bool{}, intents: map[string]bool{}, commits: map[string]time.Duration{}, swept: r.s.clock()}
 	if len(r.s.replicas) > 1 {
 		l.owner = fmt.Sprintf("%s-%d", r.name, n)
 	}

@@ -58,7 +58,7 @@ type ledger struct {
 	declared  []declaration
 	stalls    []time.Duration          // when a process died or stood still
 	births    map[string]time.Duration // of runs
-	debits    map[string]time.Duration // when a run's last act was debited
+	debits    map[string]debit         // of a run's last act
 	ended     map[string]time.Duration // and their ends
 	about     map[string][]*episode    // what firings a run was about; known at the end
 	flaws     []flaw
@@ -87,7 +87,7 @@ func newSim(seed uint64, tell bool) *sim {
 		s.story = &strings.Builder{}
 	}
 	s.handRuns, s.births, s.asked = map[string]bool{}, map[string]time.Duration{}, map[string]*question{}
-	s.debits = map[string]time.Duration{}
+	s.debits = map[string]debit{}
 	s.ended, s.about = map[string]time.Duration{}, map[string][]*episode{}
 	s.reached = newReached()
 	s.pager = &pager{s: s}

@@ -86,6 +86,9 @@ func (w *wire) Renew(ctx context.Context, run string, epoch int64, until time.Ti
 // Snapshot implements remediation.Runs.
 func (w *wire) Snapshot(ctx context.Context, q remediation.SnapshotQuery) (got guard.Snapshot, err error) {
 	w.s.beat()
+	if w.intents[q.Run] && w.s.lease > planLife && w.s.strikes(sleepBeforeCall) { // the machine is suspended: the process feels nothing of it
+		w.s.leap(sleepBeforeCall, w.s.luck.between(planLife+time.Second, w.s.lease-time.Second))
+	}
 	err = w.call("snapshot", false, func() (err error) {
 		got, err = w.view.Snapshot(ctx, q)
 		return err

@@ -365,6 +365,27 @@ func siblings(w *world) {
 	}
 }
 
+// An attempt that was refused before the run is done with; what was refused after it still fires.
+func siblingsOnTheTarget(w *world) {
+	a := firing("a")
+	a.IncidentKey = "key"
+	former := w.born(a, "api")
+	w.end(&former, remediation.RefusedRun, guard.Cooldown)
+	own := w.born(a, "api")
+	w.end(&own, remediation.Fixed, "")
+	for want := range 2 {
+		n, err := w.OtherRuns(w.t.Context(), remediation.Message{Run: own.ID})
+		must(w.t, err)
+		if n != want {
+			w.t.Errorf("%d other runs, want %d", n, want)
+		}
+		w.clock.advance(time.Minute)
+		a.Episode, a.StartsAt = "b", noon.Add(time.Minute)
+		later := w.born(a, "api")
+		w.end(&later, remediation.RefusedRun, guard.Cooldown)
+	}
+}
+
 func TestSnapshotGivesEveryPause(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)

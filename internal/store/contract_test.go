@@ -62,6 +62,7 @@ func coreContract() map[string]func(*world) {
 		"half-open probe":               halfOpenProbe,
 		"budgets outlive the process":   budgetsOutlive,
 		"siblings":                      siblings,
+		"siblings on the target":        siblingsOnTheTarget,
 		"acts of later":                 actsOfLater,
 		"outbox order":                  outboxOrder,
 		"outbox retry":                  outboxRetry,
@@ -348,20 +349,28 @@ func outboxAfter(w *world) {
 	beside.ID, beside.Channel = newID(), remediation.Slack
 	must(w.t, w.commit(&run, func(c *remediation.Commit) { c.Messages = []remediation.Message{first} }))
 	must(w.t, w.commit(&follow, func(c *remediation.Commit) { c.Messages = []remediation.Message{later, beside} }))
+	var thread string
 	next := func(run string, channel remediation.Channel, want bool) {
 		w.t.Helper()
-		_, _, ok, err := w.Next(w.t.Context(), remediation.Lane{Run: run, Channel: channel}, w.clock.now(), time.Minute)
+		_, of, ok, err := w.Next(w.t.Context(), remediation.Lane{Run: run, Channel: channel}, w.clock.now(), time.Minute)
 		must(w.t, err)
 		if ok != want {
 			w.t.Errorf("%s of %s: there is a next one: %t, want %t", channel, run, ok, want)
 		}
+		thread = of
 	}
 	next(follow.ID, remediation.PagerDuty, false)
 	next(follow.ID, remediation.Slack, true)
+	if thread != "" {
+		w.t.Errorf("the thread in Slack is %q", thread)
+	}
 	next(run.ID, remediation.PagerDuty, true)
 	next(follow.ID, remediation.PagerDuty, false) // the attempt is under way
-	must(w.t, w.End(w.t.Context(), remediation.Sent{ID: first.ID, State: remediation.MessageSent, At: w.clock.now()}))
+	must(w.t, w.End(w.t.Context(), remediation.Sent{ID: first.ID, State: remediation.MessageSent, RemoteID: "Q7", At: w.clock.now()}))
 	next(follow.ID, remediation.PagerDuty, true)
+	if thread != "Q7" {
+		w.t.Errorf("the follow-up goes by the incident %q, want that of the run before it", thread)
+	}
 }
 
 func outboxRetry(w *world) {

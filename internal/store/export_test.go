@@ -46,7 +46,7 @@ func hot() map[string][]any {
 		dueEvents:       {int64(1), 10},
 		dueLanes:        {int64(1), 10},
 		endEpisodesSQL:  {int64(1), "source", "episode-1", "incident-1", "key-1", ""},
-		siblingsSQL:     {"run-1", "target-1", "incident-1", "key-1", "incident-1", int64(1)},
+		siblingsSQL:     {"run-1", "target-1", "incident-1", "key-1", "incident-1", int64(1), int64(1)},
 		holdSQL:         {"run-1"},
 		unlinkedSQL:     {10},
 		upsertRulingSQL: {"event-1", 0, "run-1", "rule", "target-1", "auto", "chosen", ""},

@@ -83,7 +83,9 @@ func (s *Store) Next(ctx context.Context, l remediation.Lane, now time.Time, lea
 		if _, err = t.Exec(ctx, `UPDATE outbox SET attempts = $1, not_before = $2 WHERE id = $3`, m.Attempts, micros(m.NotBefore), m.ID); err != nil {
 			return fmt.Errorf("counting the attempt at message %s: %w", m.ID, err)
 		}
-		thread, err = laneThread(ctx, t, l)
+		if thread, err = laneThread(ctx, t, l); err == nil && thread == "" && m.Continues() {
+			thread, err = laneThread(ctx, t, remediation.Lane{Run: m.After, Channel: l.Channel})
+		}
 		return err
 	})
 	if err != nil {

@@ -196,7 +196,8 @@ func toldIncident(ctx context.Context, t tx, run remediation.Run) (string, error
 // placed is a run as others see it, with its target.
 type placed struct {
 	remediation.Related
-	target string
+	target  string
+	created int64
 }
 
 func readOwn(ctx context.Context, t tx, run string) (placed, error) {
@@ -207,7 +208,7 @@ func readOwn(ctx context.Context, t tx, run string) (placed, error) {
 	}
 	if err == nil {
 		own.Related = related[0]
-		err = t.QueryRow(ctx, []any{&own.target}, `SELECT target FROM runs WHERE id = $1`, run)
+		err = t.QueryRow(ctx, []any{&own.target, &own.created}, `SELECT target, created_at FROM runs WHERE id = $1`, run)
 	}
 	if err != nil {
 		return own, fmt.Errorf("reading the episode of run %s: %w", run, err)
@@ -217,7 +218,7 @@ func readOwn(ctx context.Context, t tx, run string) (placed, error) {
 
 const siblingsSQL = `SELECT count(*) FROM runs WHERE id <> $1 AND origin <> 'follow_up'
 	AND (state <> 'done' OR outcome NOT IN ('fixed', 'resolved_itself') OR outcome = 'fixed' AND self_resolving = 1 AND ended_at = 0)
-	AND NOT (target = $2 AND state = 'done' AND outcome = 'refused')
+	AND NOT (target = $2 AND state = 'done' AND outcome = 'refused' AND created_at <= $7)
 	AND (incident_id = $3 OR incident_key = $4 AND (incident_id = '' OR $5 = '') AND (ended_at = 0 OR ended_at > $6))`
 
 // countSiblings counts the other runs of the incident that are open, or done without being fixed or resolved by themselves, or fixed while
@@ -228,7 +229,7 @@ func countSiblings(ctx context.Context, t tx, own placed) (int, error) {
 		return 0, nil
 	}
 	var n int
-	err := t.QueryRow(ctx, []any{&n}, siblingsSQL, own.ID, own.target, orNull(own.IncidentID), orNull(own.IncidentKey), own.IncidentID, micros(own.StartsAt))
+	err := t.QueryRow(ctx, []any{&n}, siblingsSQL, own.ID, own.target, orNull(own.IncidentID), orNull(own.IncidentKey), own.IncidentID, micros(own.StartsAt), own.created)
 	if err != nil {
 		return 0, fmt.Errorf("counting the other runs of the incident of %s: %w", own.ID, err)
 	}

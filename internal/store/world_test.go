@@ -137,9 +137,9 @@ func proposal(a alert.Alert, target string) remediation.Proposal {
 // propose accepts an event that asks for one run.
 func (w *world) propose(a alert.Alert, target string) remediation.Accepted {
 	w.t.Helper()
-	got, err := w.Accept(w.t.Context(), remediation.Acceptance{
-		Event: newEvent(), Proposals: []remediation.Proposal{proposal(a, target)},
-	})
+	p := proposal(a, target)
+	p.Run.CreatedAt, p.Run.UpdatedAt = w.clock.now(), w.clock.now()
+	got, err := w.Accept(w.t.Context(), remediation.Acceptance{Event: newEvent(), Proposals: []remediation.Proposal{p}})
 	must(w.t, err)
 	return got
 }

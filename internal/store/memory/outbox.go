@@ -47,15 +47,21 @@ func (v *View) Next(ctx context.Context, l remediation.Lane, now time.Time, leas
 		m, ok = lane[first], true
 		m.Attempts, m.NotBefore = m.Attempts+1, now.Add(lease)
 		put(t, t.outbox, m.ID, m)
-		if opener := slices.IndexFunc(lane, func(m remediation.Message) bool {
-			return m.State == remediation.MessageSent && m.RemoteID != ""
-		}); opener >= 0 {
-			thread = lane[opener].RemoteID
+		if thread = threadOf(lane); thread == "" && m.Continues() {
+			thread = threadOf(t.messages(func(other remediation.Message) bool { return other.Run == m.After && other.Channel == l.Channel }))
 		}
 		m = clone(m)
 		return nil
 	})
 	return m, thread, ok, err
+}
+
+func threadOf(lane []remediation.Message) string {
+	i := slices.IndexFunc(lane, func(m remediation.Message) bool { return m.State == remediation.MessageSent && m.RemoteID != "" })
+	if i < 0 {
+		return ""
+	}
+	return lane[i].RemoteID
 }
 
 // overtakes reports whether the message's channel still has something to tell of the run that comes first.
@@ -88,11 +94,11 @@ func (v *View) End(ctx context.Context, e remediation.Sent) error {
 // incident it names.
 func (v *View) OtherRuns(ctx context.Context, m remediation.Message) (n int, err error) {
 	err = v.read(ctx, func(r *rows) error {
-		own, target := remediation.Related{IncidentID: m.IncidentID, IncidentKey: m.IncidentKey}, ""
-		if one, ok := r.runs[m.Run]; ok {
-			own, target = one.related(), one.Target
+		own, known := r.runs[m.Run]
+		if !known {
+			own.Alert.IncidentID, own.Alert.IncidentKey = m.IncidentID, m.IncidentKey
 		}
-		n = r.siblings(own, target)
+		n = r.siblings(own)
 		return nil
 	})
 	return n, err

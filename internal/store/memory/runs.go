@@ -115,14 +115,14 @@ func (v *View) holds(r run, epoch int64) bool { return r.Epoch == epoch && r.Lea
 // siblings counts the other runs of the incident that are open, or done without being fixed or resolved by themselves. The same
 // incident is one id, or one key while both fired and no ids say otherwise. Follow-ups do not count, nor what was refused earlier on
 // the same target: the run itself is its next attempt.
-func (r *rows) siblings(own remediation.Related, target string) int {
+func (r *rows) siblings(own run) int {
 	n := 0
 	for _, one := range r.runs {
 		if one.ID == own.ID || one.Origin == remediation.ByFollowUp || one.endedWell() {
 			continue
 		}
-		former := one.Target == target && one.State == remediation.Done && one.Outcome == remediation.RefusedRun
-		if !former && one.sharesIncident(own) {
+		former := one.Target == own.Target && one.State == remediation.Done && one.Outcome == remediation.RefusedRun && !one.CreatedAt.After(own.CreatedAt)
+		if !former && one.sharesIncident(own.related()) {
 			n++
 		}
 	}
