@@ -29,9 +29,23 @@ func (v *visit) regather(ctx context.Context) bool {
 	case !j.Holds && v.run.Attempt > 0:
 		v.refuse(guard.Refuse(guard.PlanChanged, "the rule's condition does not hold any more: %s", explain(j)))
 		return false
+	case v.wellMeanwhile():
+		v.finish(Inconclusive, "verify holds before the next rung was tried, so that it was not; what was done so far was not seen to help")
+		return false
 	default:
 		return true
 	}
+}
+
+// wellMeanwhile reports whether the target has become well since the last sample, where that is long ago: a human may have taken a while to
+// approve the next rung.
+func (v *visit) wellMeanwhile() bool {
+	verify := v.rule.Verify
+	if verify == nil || v.run.Attempt > 0 || v.e.Now().Sub(v.run.SampledAt) <= 3*verify.Every {
+		return false
+	}
+	j := v.bound.Verified(v.signal(), v.facts)
+	return j.Known && j.Holds
 }
 
 // lackFacts tries again a few times before the run is refused for want of facts.

@@ -146,3 +146,23 @@ func TestSlowButton(t *testing.T) {
 		t.Errorf("%d calls", n)
 	}
 }
+
+// A human takes a while to approve the next rung: on a target that has become well meanwhile it is not tried.
+func TestWellBeforeTheNextRungIsApproved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rule("cure", "mode: approve", "do: [{fake.act: {to: other}}, {fake.act: {to: better}}]"))
+	run := w.asked()
+	must(t, w.answer(run, run.Asked, true))
+	w.heard(run)
+	run = w.until(run.ID, func(r remediation.Run) bool {
+		return r.Rung == 1 && r.Phase == remediation.PhaseAsk && r.State == remediation.Waiting
+	}).Run
+	w.advance(5 * time.Minute)
+	w.scene(api).hooks.ask = func(_ int, f *fact) ([]string, error) { f.OK = true; return nil, nil }
+	must(t, w.answer(run, run.Asked, true))
+	w.heard(run)
+	v := w.finish(run.ID)
+	if v.Run.Outcome != remediation.Inconclusive || w.scene(api).made("apply") != 1 {
+		t.Errorf("ended %s after %d calls\n%s", v.Run.Outcome, w.scene(api).made("apply"), story(v))
+	}
+}

@@ -145,7 +145,7 @@ func (c *commit) intent(ctx context.Context) error {
 	if refusal := judge(in, snapshot); refusal != nil {
 		return refusal
 	}
-	if err := c.debit(ctx, in.Act); err != nil {
+	if err := c.debit(ctx, in.Query.Run, in.Act); err != nil {
 		return err
 	}
 	if err := c.latch(ctx, in.Query); err != nil {
@@ -167,9 +167,14 @@ func (c *commit) lock(ctx context.Context, q remediation.SnapshotQuery) error {
 	return nil
 }
 
-// debit records the act; the further part of an act that was debited has none.
-func (c *commit) debit(ctx context.Context, a guard.Act) error {
+// debit records the act. A further part or try of one that was debited has none: it makes the run's last act as young as itself, so that
+// what waits after an act waits after the last call of it.
+func (c *commit) debit(ctx context.Context, run string, a guard.Act) error {
 	if a.Run == "" {
+		_, err := c.t.Exec(ctx, `UPDATE acts SET at = $1 WHERE run = $2 AND at = (SELECT max(at) FROM acts WHERE run = $2)`, micros(c.Now), run)
+		if err != nil {
+			return fmt.Errorf("renewing the act: %w", err)
+		}
 		return nil
 	}
 	data, err := encode(a)

@@ -77,6 +77,27 @@ func actsOfLater(w *world) {
 	}
 }
 
+// An act is as young as the last call of it: what waits after an act waits after that.
+func actsAreRenewed(w *world) {
+	run, other := w.born(firing("e"), "api"), w.born(firing("f"), "web")
+	must(w.t, w.act(&other, "restart", plenty))
+	must(w.t, w.act(&run, "restart", plenty))
+	w.clock.advance(time.Second)
+	must(w.t, w.act(&run, "restart", plenty))
+	w.clock.advance(time.Second)
+	must(w.t, w.commit(&run, func(c *remediation.Commit) {
+		c.Intent = w.intent(run, "restart", guard.Limits{})
+		c.Intent.Act = guard.Act{}
+	}))
+	var got []time.Duration
+	for _, a := range w.snapshot("restart", "api").Acts {
+		got = append(got, a.At.Sub(noon))
+	}
+	if diff := cmp.Diff([]time.Duration{0, 0, 2 * time.Second}, got); diff != "" {
+		w.t.Errorf("the ages of the acts (-want +got):\n%s", diff)
+	}
+}
+
 func renewing(w *world) {
 	run := w.born(firing("e"), "api")
 	must(w.t, w.Renew(w.t.Context(), run.ID, run.Epoch, noon.Add(time.Hour)))

@@ -64,6 +64,7 @@ func coreContract() map[string]func(*world) {
 		"siblings":                      siblings,
 		"siblings on the target":        siblingsOnTheTarget,
 		"acts of later":                 actsOfLater,
+		"acts are renewed":              actsAreRenewed,
 		"outbox order":                  outboxOrder,
 		"outbox retry":                  outboxRetry,
 		"outbox across runs":            outboxAfter,

@@ -99,8 +99,10 @@ func (c *commit) intent() error {
 	if refusal := judge(in, snapshot); refusal != nil {
 		return refusal
 	}
-	if in.Act.Run != "" { // the further part of an act that was debited has none
+	if in.Act.Run != "" {
 		c.debit(in.Act)
+	} else { // a further part or try of an act that was debited
+		c.renew(in.Query.Run)
 	}
 	if q := in.Query; q.Once {
 		put(c.t, c.t.latches, owed{q.Target, q.Act.Kind}, guard.Latch{Kind: q.Act.Kind, Run: q.Run, At: c.Now})
@@ -115,6 +117,23 @@ func (c *commit) debit(a guard.Act) {
 	t, old := c.t, c.t.acts
 	t.undo = append(t.undo, func() { t.acts = old })
 	t.acts = append(slices.Clip(old), a)
+}
+
+// renew makes the run's last act as young as its last call.
+func (c *commit) renew(run string) {
+	last := -1
+	for i, a := range c.t.acts {
+		if a.Run == run && (last < 0 || a.At.After(c.t.acts[last].At)) {
+			last = i
+		}
+	}
+	if last < 0 {
+		return
+	}
+	t, old := c.t, c.t.acts
+	t.undo = append(t.undo, func() { t.acts = old })
+	t.acts = slices.Clone(old)
+	t.acts[last].At = c.Now
 }
 
 // judge refuses as the shared guards do. An exempt intent is the way back and needs the lock alone.
