@@ -105,7 +105,7 @@ type fates struct {
 	dir   string        // where passes are written
 
 	mu     sync.Mutex
-	behind func() bool // whether too much waits to be taken: the next life is a long one, so that the load stays what it shall be
+	behind func() bool // whether too much waits to be taken: every other life is a long one then, so that the load stays what it shall be
 	dice   *rand.Rand
 	start  time.Duration  // how long servers took to come up lately
 	marks  map[string]int // passes a life makes, by name
@@ -118,11 +118,8 @@ func (s *fates) draw() fate {
 	defer s.mu.Unlock()
 	s.learn()
 	f := fate{kind: s.pick(), after: s.span()}
-	if s.behind != nil && s.behind() {
-		f.after = 3 * max(s.mean, 3*s.start)
-		if f.kind == fateMark {
-			f.kind = fateKill
-		}
+	if s.behind != nil && s.behind() && s.dice.IntN(2) == 0 {
+		f.kind, f.after = fateKill, 3*max(s.mean, 3*s.start)
 	}
 	if s.logs == 0 || s.dice.IntN(12) == 0 {
 		s.logs++

@@ -88,7 +88,7 @@ func onPostgres(t *testing.T, c *campaign) {
 // stopsPostgres stops the database as if it had crashed, now and then, and starts it again under load.
 func stopsPostgres(ctx context.Context, c *campaign) {
 	dice := c.dice(5)
-	for pause(ctx, 10*time.Second+time.Duration(dice.Int64N(int64(15*time.Second)))) {
+	for pause(ctx, 15*time.Second+time.Duration(dice.Int64N(int64(30*time.Second)))) {
 		c.stats.excused(time.Minute)
 		if err := c.cluster.Stop(true); err != nil {
 			c.stats.blame("PostgreSQL could not be stopped: %v", err)
