@@ -82,12 +82,15 @@ func (v *visit) calm(ctx context.Context) {
 	switch {
 	case held:
 		v.scaleBack(ctx, after)
-	case !v.run.Until.IsZero() && !v.out.Now.Before(v.run.Until):
+	case v.overdue():
 		v.notCalm(after)
 	default:
 		v.wait(after.Every)
 	}
 }
+
+// overdue reports whether a follow-up has had its time.
+func (v *visit) overdue() bool { return !v.run.Until.IsZero() && !v.out.Now.Before(v.run.Until) }
 
 // notCalm ends a follow-up that had no more time. What it took back before stays so.
 func (v *visit) notCalm(after rules.Afterward) {
@@ -112,7 +115,7 @@ func (v *visit) scaleBack(ctx context.Context, after rules.Afterward) {
 	}
 	intent := v.backIntent()
 	if refusal := v.preview(ctx, intent); refusal != nil {
-		if triedAgain(refusal) {
+		if refusal.Reason.Passing() || triedAgain(refusal) && !v.overdue() {
 			v.wait(after.Every)
 			return
 		}

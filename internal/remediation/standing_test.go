@@ -166,3 +166,19 @@ func TestWellBeforeTheNextRungIsApproved(t *testing.T) {
 		t.Errorf("ended %s after %d calls\n%s", v.Run.Outcome, w.scene(api).made("apply"), story(v))
 	}
 }
+
+// A budget that allows no scale-back within its time ends it, and people are told.
+func TestAScaleBackWithoutABudgetEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rule("grow", "do: [{cloud_run.scale: {to: good}}]", "guard: {target_per_hour: 99, target_per_day: 1}",
+		"afterwards: [{scale_back: {if: health.value < 0.5, hold: 10m, every: 1m, within: 2h}}]"))
+	w.scene(api).hooks.ask = func(_ int, f *fact) ([]string, error) { f.Value = 0; return nil, nil }
+	parent := w.play(down(api))
+	v := w.finish(w.followUp(parent.Run.ID))
+	if v.Run.Outcome != remediation.RefusedRun || v.Run.Reason != guard.BudgetExhausted || len(v.Messages) == 0 {
+		t.Errorf("ended %s %s, told %d\n%s", v.Run.Outcome, v.Run.Reason, len(v.Messages), story(v))
+	}
+	if since := w.now().Sub(noon); since < 2*time.Hour || since > 3*time.Hour {
+		t.Errorf("ended after %s", since)
+	}
+}
