@@ -17,7 +17,7 @@ import (
 )
 
 // patience is how long one command may take. A mutant must fail a test, not hang it.
-const patience = 3 * time.Minute
+const patience = 6 * time.Minute
 
 // workshop builds and runs tests below a directory of its own, so that the tree is never touched.
 type workshop struct {

@@ -88,6 +88,9 @@ func (v *visit) interrupted(ctx context.Context) *guard.Refusal {
 		return guard.Refuse(guard.GuardFailed, "the stop button could not be read: %s", err)
 	}
 	snapshot.Now, snapshot.Pauses = v.e.Now(), append(snapshot.Pauses, v.e.pressed()...)
+	if v.inParts() {
+		snapshot.EndedAt = time.Time{} // the end of an alert leaves no change half made
+	}
 	return guard.Interrupts(snapshot)
 }
 

@@ -118,6 +118,21 @@ func TestEndedBetweenIntentAndCall(t *testing.T) {
 	}
 }
 
+// A change of several parts that was begun is completed although the alert ends between them.
+func TestEndedBetweenTwoParts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rule("cure", "do: [{fake.two: {to: half, then: good}}]"))
+	w.racing.after = func(c remediation.Commit) {
+		if c.Intent != nil && c.Intent.Exempt {
+			w.resolve(down(api))
+		}
+	}
+	v := w.play(down(api))
+	if state, _ := w.scene(api).now(); state != "good" || v.Run.Outcome != remediation.Fixed {
+		t.Errorf("ended %s with the target %s\n%s", v.Run.Outcome, state, story(v))
+	}
+}
+
 // A freeze that begins between two tries of a rung holds the second.
 func TestAFreezeBeginsBetweenTwoTries(t *testing.T) {
 	t.Parallel()
