@@ -110,21 +110,18 @@ type fates struct {
 	start  time.Duration  // how long servers took to come up lately
 	marks  map[string]int // passes a life makes, by name
 	logs   int
-	latest string
 }
 
 func (s *fates) draw() fate {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.learn()
 	f := fate{kind: s.pick(), after: s.span()}
 	if s.behind != nil && s.behind() && s.dice.IntN(2) == 0 {
 		f.kind, f.after = fateKill, 3*max(s.mean, 3*s.start)
 	}
 	if s.logs == 0 || s.dice.IntN(12) == 0 {
 		s.logs++
-		s.latest = filepath.Join(s.dir, fmt.Sprintf("passes-%d", s.logs))
-		f.log = s.latest
+		f.log = filepath.Join(s.dir, fmt.Sprintf("passes-%d", s.logs))
 	}
 	switch f.kind {
 	case fateMark:
@@ -181,15 +178,14 @@ func (s *fates) started(d time.Duration) {
 	s.start = (3*s.start + d) / 4
 }
 
-// learn takes up the marks that the last logged life came by.
-func (s *fates) learn() {
-	if s.latest == "" {
-		return
-	}
-	text, err := os.ReadFile(s.latest)
+// learn takes up the marks that a logged life came by, once it is over.
+func (s *fates) learn(log string) {
+	text, err := os.ReadFile(log)
 	if err != nil {
 		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	counts := map[string]int{}
 	for name := range strings.FieldsSeq(string(text)) {
 		counts[name]++
@@ -197,8 +193,7 @@ func (s *fates) learn() {
 	for name, n := range counts {
 		s.marks[name] = max(s.marks[name], n)
 	}
-	_ = os.Remove(s.latest)
-	s.latest = ""
+	_ = os.Remove(log)
 }
 
 // sortedKeys makes a map's order that of chance alone.

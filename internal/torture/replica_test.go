@@ -125,6 +125,9 @@ func (r *replica) bury(p *process, f fate) {
 	if f.kind == fateArmed && p.killed() {
 		r.fell(p.died)
 	}
+	if f.log != "" {
+		r.fates.learn(f.log)
+	}
 	r.stats.died(r.name, p, f)
 }
 
