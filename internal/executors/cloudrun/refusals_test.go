@@ -286,3 +286,16 @@ func TestParameters(t *testing.T) {
 		}
 	}
 }
+
+// A second rollback on a service waits for a human's release: the first may have been of no help, or the deploy after it may be as bad.
+func TestRollbackIsMadeOnce(t *testing.T) {
+	t.Parallel()
+	for name, once := range map[string]bool{
+		"cloud_run.rollback": true, "cloud_run.scale": false, "cloud_run.restart": false, "cloud_run.set_env": false, "cloud_run.unpin": false,
+	} {
+		kind, known := executors.LookupAction(name)
+		if !known || kind.Once != once {
+			t.Errorf("%s is known: %t; made once: %t, want %t", name, known, kind.Once, once)
+		}
+	}
+}
