@@ -70,6 +70,9 @@ func (b *button) pressAlways(ctx context.Context, name string, dice *rand.Rand) 
 		enough := b.pressed >= part(presses)
 		if !enough {
 			b.pressed++
+			if b.pressed%50 == 0 {
+				b.t.Logf("%s: %d of %d presses, %d late", b.name, b.pressed, part(presses), len(b.late))
+			}
 		}
 		b.mu.Unlock()
 		if enough {
