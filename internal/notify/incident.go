@@ -36,11 +36,11 @@ func findByKey(ctx context.Context, pd finder, m remediation.Message) (connect.I
 	return in, found, nil
 }
 
-// another reports whether an open incident of the key was opened so long after the message that it tells of something new. A note on it is
-// harmless; nothing old silences or ends it.
+// another reports whether an open incident of the key was opened so long after the message that it tells of something new: later than we
+// open one ourselves. A note on it is harmless; nothing old silences or ends it.
 func (n *Notifier) another(m remediation.Message, in connect.Incident) bool {
 	ends := m.Kind == remediation.Acknowledge || m.Kind == remediation.Resolve
-	return ends && in.CreatedAt.After(m.CreatedAt.Add(n.scaled(incidentPatience)))
+	return ends && !opened(m) && !inDoubt(m) && in.CreatedAt.After(m.CreatedAt.Add(n.scaled(2*incidentPatience)+createdSkew))
 }
 
 // createdSkew is how much earlier than the message an incident may claim to be that the message asked for: PagerDuty tells whole seconds.

@@ -42,9 +42,9 @@ func TestIncidentThatIsAnother(t *testing.T) {
 		after time.Duration
 		state remediation.MessageState
 	}{
-		{remediation.Acknowledge, time.Minute, remediation.MessageSent}, {remediation.Acknowledge, 3 * time.Minute, remediation.MessageSkipped},
-		{remediation.Resolve, time.Minute, remediation.MessageSent}, {remediation.Resolve, 3 * time.Minute, remediation.MessageSkipped},
-		{remediation.Note, 3 * time.Minute, remediation.MessageSent}, {remediation.Escalate, 3 * time.Minute, remediation.MessageSent},
+		{remediation.Acknowledge, 3 * time.Minute, remediation.MessageSent}, {remediation.Acknowledge, 5 * time.Minute, remediation.MessageSkipped},
+		{remediation.Resolve, 3 * time.Minute, remediation.MessageSent}, {remediation.Resolve, 5 * time.Minute, remediation.MessageSkipped},
+		{remediation.Note, 5 * time.Minute, remediation.MessageSent}, {remediation.Escalate, 5 * time.Minute, remediation.MessageSent},
 	} {
 		p := &pagerFake{incident: connect.Incident{ID: "Q1", CreatedAt: noon.Add(c.after)}, open: true}
 		s := withPager(p, remediation.Message{ID: "m1", Kind: c.kind, IncidentKey: "k", CreatedAt: noon})
@@ -52,6 +52,22 @@ func TestIncidentThatIsAnother(t *testing.T) {
 		if m := s.message("m1"); m.State != c.state {
 			t.Errorf("%s, and the incident was opened %s after it: %s, want %s", c.kind, c.after, m.State, c.state)
 		}
+	}
+}
+
+// An incident that the message itself has had to open is its own, however long that took.
+func TestAcknowledgesWhatItOpened(t *testing.T) {
+	t.Parallel()
+	p := &pagerFake{}
+	s := withPager(p, remediation.Message{ID: "m1", Kind: remediation.Acknowledge, IncidentKey: "k", Open: true})
+	for len(p.events) == 0 {
+		s.deliver(t, lane)
+		s.wake()
+	}
+	p.open, p.incident = true, connect.Incident{ID: "Q1", CreatedAt: s.clock().Add(10 * time.Minute)}
+	s.finish(t, lane, 2)
+	if m := s.message("m1"); m.State != remediation.MessageSent {
+		t.Errorf("the message is %s: %s", m.State, m.Error)
 	}
 }
 

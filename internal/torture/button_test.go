@@ -147,7 +147,19 @@ func (b *button) goOn(ctx context.Context, s *scene) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("nothing was done about the outage %s after the release", s.outage)
+	return fmt.Errorf("nothing was done about the outage %s after the release: its runs are %s", s.outage, b.became(ctx, s))
+}
+
+// became tells how the runs of a scene stand.
+func (b *button) became(ctx context.Context, s *scene) string {
+	all, err := b.api.runs(ctx, s.service)
+	var words []string
+	for _, r := range all {
+		if r.Alert.Labels["outage"] == s.outage {
+			words = append(words, fmt.Sprintf("%s %s %s %s %s: %s", r.ID, r.Rule, r.State, r.Outcome, r.Reason, r.Detail))
+		}
+	}
+	return fmt.Sprint(words, err)
 }
 
 // count looks in the ledger for changes between the answer and the release.

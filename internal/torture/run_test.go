@@ -110,7 +110,7 @@ func (c *campaign) peace(ctx context.Context, directing *sync.WaitGroup, give co
 	if err := c.sender.finish(windDown); err != nil {
 		c.stats.blame("%v", err)
 	}
-	if err := c.settled(calm); err != nil {
+	if err := c.settled(calm, windDown); err != nil {
 		c.stats.blame("%v", err)
 	}
 	if err := c.audit(calm); err != nil {
@@ -137,9 +137,9 @@ func (c *campaign) endLeases(ctx context.Context) error {
 }
 
 // settled waits until nothing is to be done but what waits for its time.
-func (c *campaign) settled(ctx context.Context) error {
+func (c *campaign) settled(ctx context.Context, patience time.Duration) error {
 	var left string
-	err := eventually(ctx, "everything is done and told", windDown, func() (bool, error) {
+	err := eventually(ctx, "everything is done and told", patience, func() (bool, error) {
 		pause(ctx, 500*time.Millisecond)
 		n, err := c.api.counts(ctx)
 		if err != nil {
