@@ -299,8 +299,14 @@ func (v *visit) debts(c executors.Change) {
 	}
 }
 
+// pending waits for a change that the system shows under way: whatever it had answered, it has the call. One that shows it no more was not
+// lost, but taken back.
 func (v *visit) pending(o executors.Observation) {
 	v.run.Tries = 0
+	if step := v.step(); o.Progress == executors.Pending && step.Answer != Taken {
+		step.Answer = Taken
+		v.out.Steps = append(v.out.Steps, *step)
+	}
 	if !v.out.Now.Before(v.run.Until) {
 		v.step().Detail = o.Detail
 		v.endStep(StepUnclear)

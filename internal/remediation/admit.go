@@ -1,12 +1,18 @@
 package remediation
 
-import "time"
+import (
+	"time"
+
+	"github.com/mixillo/remediator/internal/alert"
+)
 
 // Admission is what Admit decides about a proposal.
 type Admission struct {
 	New   bool   // insert the proposed run
 	Joins string // otherwise: the run it is a repeat of, or evidence for
-	Why   string
+	// Anew: the alert of the run it joins had ended, and fires anew while the run is at work: it has not ended any more.
+	Anew bool
+	Why  string
 }
 
 // incidentSkew is how much later than PagerDuty's incident the alert that opened it may claim to have started: two clocks.
@@ -18,7 +24,7 @@ const incidentSkew = time.Minute
 func Admit(p Proposal, related []Related) Admission {
 	for _, r := range related {
 		if r.State != Done && sameIncident(p.Run, r) {
-			return Admission{Joins: r.ID, Why: "an open run of the incident is at work on the target"}
+			return Admission{Joins: r.ID, Anew: firesAnew(p.Run.Alert, r), Why: "an open run of the incident is at work on the target"}
 		}
 	}
 	a := Admission{New: true}
@@ -32,6 +38,12 @@ func Admit(p Proposal, related []Related) Admission {
 		a.Why = first(a.Why, "the last attempt came to nothing for a passing reason: "+first(string(r.Reason), "no rule's condition held"))
 	}
 	return a
+}
+
+// firesAnew tells a firing after the end of the one that the run is about. PagerDuty's next incident of the key is told by its sender too, whose
+// word for the end is the one that ends the run again.
+func firesAnew(a alert.Alert, r Related) bool {
+	return a.IncidentID == "" && !r.EndedAt.IsZero() && a.StartsAt.After(r.EndedAt)
 }
 
 // passing: the run did nothing, and the next delivery may find things otherwise.

@@ -95,6 +95,10 @@ func (v *visit) overdue() bool { return !v.run.Until.IsZero() && !v.out.Now.Befo
 // notCalm ends a follow-up that had no more time. What it took back before stays so.
 func (v *visit) notCalm(after rules.Afterward) {
 	detail := fmt.Sprintf("it did not stay calm for %s; the bounds stay as they are", after.Hold)
+	if s := v.adrift(); s != nil {
+		v.needsHuman(adriftWords(*s) + "; " + detail)
+		return
+	}
 	if v.touched() {
 		v.finish(Undone, "taken back in part: "+detail)
 		return

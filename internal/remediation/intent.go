@@ -20,8 +20,34 @@ func (v *visit) plan(ctx context.Context) {
 		v.finish(NotFixed, "every rung was tried")
 		return
 	}
+	if v.run.Rung > 0 && v.run.Attempt == 0 && !v.asLeft(ctx) {
+		return
+	}
 	a := v.bound.Actions[v.run.Rung]
 	v.prepare(ctx, a.Kind, a.Action)
+}
+
+// asLeft reports whether the target is as the rung before left it: a human's hand wins, also where no sample has seen it. Where that cannot
+// be read, it is asked again.
+func (v *visit) asLeft(ctx context.Context) bool {
+	if v.step().State != StepApplied {
+		return true // nothing of ours to go by
+	}
+	o, err := v.readBack(ctx)
+	switch {
+	case err != nil:
+		v.lackFacts(lacking(err), "reading whether the target is as the rung before left it: "+err.Error())
+		return false
+	case o.Progress == executors.Unclear:
+		v.lackFacts(guard.UnknownFacts, "whether the target is as the rung before left it cannot be told: "+o.Detail)
+		return false
+	case o.Progress == executors.Foreign || o.Progress == executors.NotApplied:
+		v.journal(EntryObserved, "somebody else changed the target: "+o.Detail)
+		v.finish(Inconclusive, "somebody else changed the target before the next rung: "+o.Detail)
+		return false
+	default:
+		return true
+	}
 }
 
 // prepare asks the shared guards before anything is planned, so that a refusal costs no call; they are asked again with the intent.

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/mixillo/remediator/internal/executors"
 	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/remediation"
 )
@@ -195,5 +196,73 @@ func TestAScaleBackWithoutABudgetEnds(t *testing.T) {
 	}
 	if since := w.now().Sub(noon); since < 2*time.Hour || since > 3*time.Hour {
 		t.Errorf("ended after %s", since)
+	}
+}
+
+// What somebody has changed is not changed by the next rung either, also where no sample has seen the hand.
+func TestAHandBeforeTheNextRung(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		blind   bool // the reads while it is verified tell nothing
+		unclear int  // looks before the next rung that tell nothing
+		outcome remediation.Outcome
+		reason  guard.Reason
+	}{
+		"seen before the rung":  {true, 0, remediation.Inconclusive, ""},
+		"seen at the next look": {true, 1, remediation.Inconclusive, ""},
+		"never to be told":      {true, 99, remediation.NotFixed, guard.UnknownFacts},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, rule("cure", "do: [{fake.act: {to: other}}, {fake.act: {to: good}}]"))
+			looks := 0
+			w.scene(api).hooks.observe = func(n int, o executors.Observation) (executors.Observation, error) {
+				verified := w.now().Sub(noon) >= 5*time.Minute
+				if verified {
+					looks++
+				}
+				if n > 1 && (!verified || looks <= 1+c.unclear) {
+					return executors.Observation{Progress: executors.Unclear}, nil
+				}
+				return o, nil
+			}
+			id := w.fire(down(api))
+			w.until(id, func(remediation.Run) bool { return w.now().Sub(noon) > 4*time.Minute })
+			w.scene(api).set("theirs")
+			v := w.finish(id)
+			if state, _ := w.scene(api).now(); state != "theirs" || v.Run.Outcome != c.outcome || v.Run.Reason != c.reason {
+				t.Errorf("ended %s %s with the target %s\n%s", v.Run.Outcome, v.Run.Reason, state, story(v))
+			}
+		})
+	}
+}
+
+// A call that was seen under way was made: when the system shows it no more, somebody has taken it back, and it is not made again.
+func TestACallSeenUnderWayIsNotLost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rule("cure"))
+	w.scene(api).hooks.apply = failing(1, false, errTimeout)
+	w.scene(api).hooks.observe = func(n int, o executors.Observation) (executors.Observation, error) {
+		if n <= 2 {
+			o.Progress = executors.Pending
+		}
+		return o, nil
+	}
+	v := w.play(down(api))
+	if n := w.scene(api).made("apply"); n != 1 || v.Run.Outcome != remediation.NeedsHuman {
+		t.Errorf("ended %s after %d calls\n%s", v.Run.Outcome, n, story(v))
+	}
+}
+
+// A scale-back whose call may still arrive does not say that the bounds stay.
+func TestAScaleBackMayArriveAfterItsTime(t *testing.T) {
+	t.Parallel()
+	w, _, follow := scaleBack(t, "do: [{cloud_run.scale: {to: good}}]")
+	w.scene(api).hooks.apply = func(n int) (bool, error) {
+		w.scene(api).hooks.ask = func(_ int, f *fact) ([]string, error) { f.Value = 1; return nil, nil } // it is calm no more
+		return false, errTimeout
+	}
+	if v := w.finish(follow); v.Run.Outcome != remediation.NeedsHuman || !strings.Contains(v.Run.Detail, "may still arrive") {
+		t.Errorf("ended %s: %s\n%s", v.Run.Outcome, v.Run.Detail, story(v))
 	}
 }

@@ -22,7 +22,7 @@ type call struct {
 	code      *code         // the rules its run goes by
 	first     bool          // the first of a run that an alert led to
 	planned   time.Time     // by the store's clock
-	debit     debit
+	debit     *debit
 	selects   []string
 }
 

@@ -279,12 +279,12 @@ func (s *sim) wants(e *episode, all map[string]bool) {
 // doubtBudgets: every window has room.
 func (s *sim) doubtBudgets(e *episode, l law, from, to time.Duration) string {
 	acts := map[string]int{}
-	for _, c := range s.calls {
-		if slices.Contains(s.about[c.run], e) || c.began > to {
+	for _, d := range s.acts {
+		if slices.Contains(s.about[d.run], e) || d.at > to {
 			continue
 		}
 		acts["fleet"]++
-		if c.rule == l.name {
+		if d.rule == l.name {
 			acts["rule"]++
 		}
 	}

@@ -47,7 +47,7 @@ func (s *sim) judgeRun(rec memory.Record) {
 
 // lacksBudget tells a follow-up that may take its change back when a budget allows it, within a day.
 func (s *sim) lacksBudget(r remediation.Run) bool {
-	c := &call{run: r.ID, target: r.Target, rule: r.Rule, debit: debit{s.clock(), s.now()}}
+	c := &call{run: r.ID, target: r.Target, rule: r.Rule, debit: &debit{at: s.clock(), store: s.now()}}
 	l, ok := s.codeByHash(r.RulesHash).law(r.Rule)
 	if r.Phase != remediation.PhaseCalm || !ok {
 		return false

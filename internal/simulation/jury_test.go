@@ -163,13 +163,15 @@ func (s *sim) firingsOf(r remediation.Run) []*episode {
 // debit is when an act was debited: before its call, and once for all the tries of a rung.
 type debit struct {
 	at    time.Duration
-	store time.Time // by the store's clock
+	store time.Time // of its last try, by the store's clock
+	run   string
+	rule  string
 }
 
 // judgeBudgets counts what was debited in every window that the rule sets.
 func (s *sim) judgeBudgets(c *call) {
 	l, ok := c.code.law(c.rule)
-	if !ok || c.second {
+	if !ok || c.second || c.debit == nil {
 		return
 	}
 	for i, per := range []time.Duration{time.Hour, 24 * time.Hour} {
@@ -188,6 +190,9 @@ func (s *sim) spent(c *call, what string, per time.Duration) int {
 	}
 	acts := map[act]bool{}
 	for _, o := range s.calls {
+		if o.debit == nil {
+			continue
+		}
 		counts := what == "fleet" || what == "rule" && o.rule == c.rule || what == "target" && o.target == c.target
 		own := o.run == c.run && o.debit == c.debit
 		age := c.debit.store.Sub(o.debit.store)
@@ -295,7 +300,7 @@ func (s *sim) judgeLanding(c *call) {
 		if o == c || o.run != c.run || !o.took() {
 			continue
 		}
-		s.holds(o.to != c.to || o.second != c.second, "G2", "%s and %s of one run both set %s to %s", o.operation, c.operation, c.target, c.to)
+		s.holds(o.to != c.to || o.second != c.second || o.failed, "G2", "%s and %s of one run both set %s to %s", o.operation, c.operation, c.target, c.to)
 	}
 	s.judgeHands(c)
 }
@@ -349,7 +354,10 @@ func (s *sim) committed(l *life, c remediation.Commit, err error) {
 	if err == nil {
 		l.commits[c.Run.ID], l.intents[c.Run.ID] = s.clock(), c.Intent != nil
 		if c.Intent != nil && c.Intent.Act.Run != "" {
-			s.debits[c.Run.ID] = debit{s.clock(), s.now()}
+			s.debits[c.Run.ID] = &debit{at: s.clock(), store: s.now(), run: c.Run.ID, rule: c.Run.Rule}
+			s.acts = append(s.acts, s.debits[c.Run.ID])
+		} else if d := s.debits[c.Run.ID]; c.Intent != nil && d != nil {
+			d.store = s.now()
 		}
 		s.say("%s commits %s: %s %s %s", l.owner, c.Run.ID, c.Run.State, c.Run.Phase, c.Run.Outcome)
 		if c.Run.State == remediation.Done {

@@ -58,7 +58,8 @@ type ledger struct {
 	declared  []declaration
 	stalls    []time.Duration          // when a process died or stood still
 	births    map[string]time.Duration // of runs
-	debits    map[string]debit         // of a run's last act
+	debits    map[string]*debit        // of a run's last act
+	acts      []*debit                 // all of them, with those whose call was never made
 	ended     map[string]time.Duration // and their ends
 	about     map[string][]*episode    // what firings a run was about; known at the end
 	flaws     []flaw
@@ -87,7 +88,7 @@ func newSim(seed uint64, tell bool) *sim {
 		s.story = &strings.Builder{}
 	}
 	s.handRuns, s.births, s.asked = map[string]bool{}, map[string]time.Duration{}, map[string]*question{}
-	s.debits = map[string]debit{}
+	s.debits = map[string]*debit{}
 	s.ended, s.about = map[string]time.Duration{}, map[string][]*episode{}
 	s.reached = newReached()
 	s.pager = &pager{s: s}

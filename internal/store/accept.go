@@ -262,10 +262,14 @@ func (in *admission) propose(ctx context.Context, p remediation.Proposal, again 
 		}
 		rulings[i] = r
 	}
-	if decision.New {
-		if err := in.bear(ctx, p.Run); err != nil {
-			return err
-		}
+	switch {
+	case decision.New:
+		err = in.bear(ctx, p.Run)
+	case decision.Anew:
+		_, err = in.lazy.Exec(ctx, `UPDATE runs SET ended_at = 0 WHERE id = $1`, decision.Joins)
+	}
+	if err != nil {
+		return err
 	}
 	return in.rulings(ctx, rulings)
 }

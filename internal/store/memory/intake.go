@@ -118,8 +118,13 @@ func (in *admission) propose(p remediation.Proposal, again bool) {
 		}
 		rulings[i] = r
 	}
-	if decision.New {
+	switch {
+	case decision.New:
 		in.bear(p.Run)
+	case decision.Anew:
+		one := in.t.runs[decision.Joins]
+		one.ended = time.Time{}
+		put(in.t, in.t.runs, one.ID, one)
 	}
 	in.rulings(rulings)
 }
