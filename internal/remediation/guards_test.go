@@ -334,16 +334,18 @@ func TestPausedBetweenIntentAndCall(t *testing.T) {
 // A process that stood still between intent and call neither calls under a lost lease nor by an old plan.
 func TestAStandstillBeforeTheCall(t *testing.T) {
 	t.Parallel()
-	for name, lease := range map[string]time.Duration{"past the lease": 15 * time.Second, "past the plan": time.Hour} {
+	for name, tc := range map[string]struct{ lease, stands time.Duration }{
+		"past the lease": {15 * time.Second, 20 * time.Second}, "past the plan": {time.Hour, 3 * time.Minute},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, rule("cure"))
-			w.engine.Lease = lease
+			w.engine.Lease = tc.lease
 			stood := false
 			w.racing.after = func(c remediation.Commit) {
 				if c.Intent != nil && !stood {
 					stood = true
-					w.advance(3 * time.Minute)
+					w.advance(tc.stands)
 				}
 			}
 			v := w.play(down(api))
