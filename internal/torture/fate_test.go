@@ -42,6 +42,9 @@ const (
 	syncPatience = 15 * time.Second
 )
 
+// soonPassed is how often a life of the usual length comes by a mark.
+const soonPassed = 20
+
 // env is what a server of this fate is told.
 func (f fate) env() []string {
 	var env []string
@@ -131,7 +134,7 @@ func (s *fates) draw() fate {
 		}
 		names := sortedKeys(s.marks)
 		name := names[s.dice.IntN(len(names))]
-		f.mark = fmt.Sprintf("%s:%d", name, 1+s.dice.IntN(max(s.marks[name], 1)))
+		f.mark = fmt.Sprintf("%s:%d", name, 1+s.dice.IntN(min(max(s.marks[name], 1), soonPassed)))
 	case fatePause:
 		f.pause = s.lease + time.Duration(s.dice.Int64N(int64(s.lease/2)))
 		f.after, f.then = f.after/2, s.span()/2
