@@ -32,6 +32,9 @@ func (s *sim) judgeGuards(c *call, rec memory.Record) {
 // judgeFirst holds the first call of a run that an alert led to.
 func (s *sim) judgeFirst(c *call, l law, rec memory.Record) {
 	s.judgeStorm(c, l)
+	s.judgeAge(c, l, rec)
+	s.judgeClaims(c)
+	s.judgeReread(c, rec)
 	s.judgeInverse(c, l)
 	s.judgeBreaker(c, l)
 	if l.mode == "auto" {
@@ -41,15 +44,47 @@ func (s *sim) judgeFirst(c *call, l law, rec memory.Record) {
 	s.holds(age <= planLife+stopSlack, "G8", "%s is made by a plan of %s ago", c.operation, age)
 }
 
-// judgeFreezes: a freeze that began well before the call, and was not begun or ended by a leap of the clock meanwhile.
+// judgeFreezes: nothing is meant to be done in a freeze.
 func (s *sim) judgeFreezes(c *call) {
 	for _, f := range c.code.freezes {
-		if !f.covers(c.target) {
+		if !f.covers(c.target) || c.debit == nil {
 			continue
 		}
-		at := s.sinceBeginning(c.store)
-		s.holds(at < f.from+intentSlack || at >= f.to || s.leapt(intentSlack), "G10", "%s is made in a freeze from %s to %s", c.operation, f.from, f.to)
+		at := s.sinceBeginning(c.debit.store)
+		s.holds(at < f.from || at >= f.to, "G10", "%s was meant at %s, in a freeze from %s to %s", c.operation, at, f.from, f.to)
 	}
+}
+
+// judgeAge: an event that is older than its rule allows is not acted on by itself.
+func (s *sim) judgeAge(c *call, l law, rec memory.Record) {
+	i := slices.IndexFunc(s.received, func(got receipt) bool { return got.event == rec.Run.Event && !got.duplicate })
+	if i < 0 || l.mode != "auto" || len(s.jumps) > 0 {
+		return
+	}
+	age := c.store.Sub(s.received[i].letter.delivery.OccurredAt)
+	s.holds(age <= l.maxAge+intentSlack, "G17", "%s is made for an event of %s ago, %s is the most", c.operation, age, l.maxAge)
+}
+
+// judgeClaims: what its probes told the visit that makes the call was the same.
+func (s *sim) judgeClaims(c *call) {
+	said := map[string]string{}
+	for _, look := range s.looks {
+		if look.run == c.run && look.at >= s.visits[c.run] && !look.void && look.known {
+			said[look.kind] = look.claim
+		}
+	}
+	s.holds(len(said) < 2 || said["look.health"] == said["look.load"], "G7", "%s is made although the probes contradict each other: %v", c.operation, said)
+}
+
+// judgeReread: where the sender can be asked, it was, and did not say that the alert is over or a person at it.
+func (s *sim) judgeReread(c *call, rec memory.Record) {
+	if rec.Run.Alert.Source == "am" && !s.answers {
+		return
+	}
+	last, asked := s.rereads[c.run]
+	l, _ := c.code.law(c.rule)
+	s.holds(asked, "G17", "%s is made, and nobody has asked whether the alert still fires", c.operation)
+	s.holds(!last.Known || last.Firing && (last.AcknowledgedBy == "" || l.mode != "auto"), "G17", "%s is made although its sender said %+v", c.operation, last)
 }
 
 // leapt reports whether the store's clock has jumped a short while ago.

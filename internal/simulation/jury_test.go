@@ -138,10 +138,17 @@ func (s *sim) judgeEpisode(c *call, rec memory.Record) {
 		s.holds(!same, "G2", "runs %s and %s both act on %s for episode %s", other.run, c.run, c.target, rec.Run.Alert.Episode)
 	}
 	for _, e := range s.firingsOf(rec.Run) {
-		if at, heard := e.ends[roadOf(rec.Run.Alert.Source, rec.Run.Alert)]; heard && at >= s.births[c.run] {
+		if at, heard := e.ends[roadOf(rec.Run.Alert.Source, rec.Run.Alert)]; heard && at >= s.births[c.run] && !s.firesAnew(e, at) {
 			s.holds(s.clock() <= at+stopSlack, "G17", "%s starts %s after the end of its alert was heard", c.operation, s.clock()-at)
 		}
 	}
+}
+
+// firesAnew reports whether the next firing of the same alert was heard of after a moment: a run that is at work goes on with it.
+func (s *sim) firesAnew(e *episode, after time.Duration) bool {
+	return slices.ContainsFunc(s.episodes, func(o *episode) bool {
+		return o != e && o.signal == e.signal && o.began > e.began && slices.ContainsFunc(o.accepted, func(at time.Duration) bool { return at >= after })
+	})
 }
 
 // firingsOf are the episodes that a run is about.
@@ -256,12 +263,13 @@ type sample struct {
 	kind   string
 	ok     bool
 	known  bool
+	claim  string
 	void   bool // nobody has ever heard of it
 }
 
 // looked enters a probe's answer into the ledger.
-func (s *sim) looked(l *life, target, kind string, ok, known bool) {
-	s.looks = append(s.looks, sample{at: s.clock(), life: l, run: l.visiting, target: target, kind: kind, ok: ok, known: known})
+func (s *sim) looked(l *life, target, kind string, f *fact, known bool) {
+	s.looks = append(s.looks, sample{at: s.clock(), life: l, run: l.visiting, target: target, kind: kind, ok: f.OK, known: known, claim: f.state})
 }
 
 // forgets strikes out what a visit found that did not come to its end: nothing was decided on it.

@@ -72,7 +72,7 @@ func (p *port) ask(ctx context.Context, kind, target string) (executors.Answer, 
 			answer.Unknown = []string{"value"}
 		}
 	}
-	p.s.looked(p.life, target, kind, f.OK, err == nil && len(answer.Unknown) == 0)
+	p.s.looked(p.life, target, kind, f, err == nil && len(answer.Unknown) == 0)
 	p.leave("ask "+kind, false)
 	if err != nil {
 		p.s.flawed(target, "probe")
@@ -252,13 +252,15 @@ func (p *port) lookUp(ctx context.Context, d sources.Delivery) (sources.Delivery
 func (p *port) reread(ctx context.Context, a alert.Alert) (sources.Standing, error) {
 	p.enter("re-read")
 	defer p.leave("re-read", false)
+	p.s.rereads[p.visiting] = sources.Standing{}
 	if a.Source == "pd" && p.s.pager.down || p.s.strikes(rereadFails) {
 		return sources.Standing{}, p.silence(ctx)
 	}
 	if a.Source == "am" && !p.s.answers {
 		return sources.Standing{Detail: "it cannot be asked"}, nil
 	}
-	return p.s.standing(a), nil
+	p.s.rereads[p.visiting] = p.s.standing(a)
+	return p.s.rereads[p.visiting], nil
 }
 
 // connections are all that an engine of this life can reach.

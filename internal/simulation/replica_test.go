@@ -201,6 +201,7 @@ func (l *life) visit(key string, do func(ctx context.Context) error) (ran bool, 
 	l.visiting = key
 	defer func() { l.visiting = outer }()
 	began := l.s.clock()
+	l.s.visits[key] = began
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	defer func() {

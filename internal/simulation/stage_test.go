@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mixillo/remediator/internal/sources"
 	"github.com/mixillo/remediator/internal/store/memory"
 )
 
@@ -64,6 +65,8 @@ type ledger struct {
 	about     map[string][]*episode    // what firings a run was about; known at the end
 	flaws     []flaw
 	looks     []sample
+	rereads   map[string]sources.Standing // what each run's sender said last
+	visits    map[string]time.Duration    // when the last visit of each run began
 	shownAs   []showing
 	handRuns  map[string]bool // runs that people asked for
 	jumps     []jump
@@ -88,7 +91,8 @@ func newSim(seed uint64, tell bool) *sim {
 		s.story = &strings.Builder{}
 	}
 	s.handRuns, s.births, s.asked = map[string]bool{}, map[string]time.Duration{}, map[string]*question{}
-	s.debits = map[string]*debit{}
+	s.visits = map[string]time.Duration{}
+	s.debits, s.rereads = map[string]*debit{}, map[string]sources.Standing{}
 	s.ended, s.about = map[string]time.Duration{}, map[string][]*episode{}
 	s.reached = newReached()
 	s.pager = &pager{s: s}

@@ -316,6 +316,10 @@ func firesAnew(w *world) {
 	ended("fires anew", time.Time{})
 	resolve(noon.Add(3 * time.Minute))
 	ended("resolved anew", noon.Add(3*time.Minute))
+	resolve(noon.Add(5 * time.Minute)) // the end of a firing of which nothing was heard yet
+	sender.Episode, sender.StartsAt = "am-late", noon.Add(4*time.Minute)
+	w.propose(sender, "api")
+	ended("a firing that comes after its end", noon.Add(5*time.Minute))
 }
 
 func followUpSwallowsNothing(w *world) {

@@ -64,7 +64,7 @@ func relatedRuns(ctx context.Context, t tx, run remediation.Run) ([]remediation.
 	return all, nil
 }
 
-const endEpisodesSQL = `UPDATE runs SET ended_at = $1 WHERE ended_at = 0 AND (source = $2 AND episode = $3
+const endEpisodesSQL = `UPDATE runs SET ended_at = $1 WHERE (ended_at = 0 OR state <> 'done' AND ended_at < $1) AND (source = $2 AND episode = $3
 	OR incident_id = $4 AND ($6 = '' OR fingerprint = $6) AND starts_at <= $1
 	OR incident_key = $5 AND ($6 = '' OR fingerprint = $6) AND starts_at <= $1)`
 

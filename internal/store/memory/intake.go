@@ -87,7 +87,7 @@ func (in *admission) endEpisodes(r remediation.Resolution) {
 		at = in.now
 	}
 	for id, one := range in.t.runs {
-		if one.ended.IsZero() && one.endedBy(r, at) {
+		if (one.ended.IsZero() || one.State != remediation.Done && one.ended.Before(at)) && one.endedBy(r, at) {
 			one.ended = at
 			put(in.t, in.t.runs, id, one)
 		}
