@@ -55,13 +55,13 @@ func (s *sim) judgeFreezes(c *call) {
 	}
 }
 
-// judgeAge: an event that is older than its rule allows is not acted on by itself.
+// judgeAge: it is not decided to act by itself on an event that is older than its rule allows. A rung that was begun may be tried again later.
 func (s *sim) judgeAge(c *call, l law, rec memory.Record) {
 	i := slices.IndexFunc(s.received, func(got receipt) bool { return got.event == rec.Run.Event && !got.duplicate })
-	if i < 0 || l.mode != "auto" || len(s.jumps) > 0 {
+	if i < 0 || l.mode != "auto" || len(s.jumps) > 0 || c.debit == nil {
 		return
 	}
-	age := c.store.Sub(s.received[i].letter.delivery.OccurredAt)
+	age := c.debit.at - s.sinceBeginning(s.received[i].letter.delivery.OccurredAt)
 	s.holds(age <= l.maxAge+intentSlack, "G17", "%s is made for an event of %s ago, %s is the most", c.operation, age, l.maxAge)
 }
 

@@ -113,7 +113,7 @@ func (p *pager) release(in *incident) {
 
 // merge makes an incident a part of another one, which says nothing of anybody's health.
 func (p *pager) merge(in *incident) {
-	in.status, in.merged = connect.StatusResolved, true
+	in.status, in.merged, in.heldBy = connect.StatusResolved, true, ""
 	p.webhook(in, "incident.resolved", "somebody", func(d *sources.Delivery) {
 		d.Alerts[0].Status, d.Alerts[0].EndsAt, d.Alerts[0].Merged = alert.Resolved, d.OccurredAt, true
 	})
