@@ -58,7 +58,7 @@ func (s *sim) judgeFreezes(c *call) {
 // judgeAge: it is not decided to act by itself on an event that is older than its rule allows. A rung that was begun may be tried again later.
 func (s *sim) judgeAge(c *call, l law, rec memory.Record) {
 	i := slices.IndexFunc(s.received, func(got receipt) bool { return got.event == rec.Run.Event && !got.duplicate })
-	if i < 0 || l.mode != "auto" || len(s.jumps) > 0 || c.debit == nil {
+	if i < 0 || l.mode != "auto" || rec.Run.Approved != "" || len(s.jumps) > 0 || c.debit == nil {
 		return
 	}
 	age := c.debit.at - s.sinceBeginning(s.received[i].letter.delivery.OccurredAt)
@@ -167,7 +167,7 @@ func (s *sim) judgeStorm(c *call, l law) {
 	}
 	wanted := map[string]bool{c.target: true}
 	for _, o := range s.calls {
-		if o.first && o.began > since {
+		if o.first && o.debit != nil && o.debit.at > since { // when it wanted to, however often it was tried since
 			wanted[o.target] = true
 		}
 	}
