@@ -69,7 +69,11 @@ func (s *sim) judgeAge(c *call, l law, rec memory.Record) {
 func (s *sim) judgeClaims(c *call) {
 	said := map[string]string{}
 	for _, look := range s.looks {
-		if look.run == c.run && look.at >= s.visits[c.run] && !look.void && look.known {
+		if look.run != c.run || look.at < s.visits[c.run] || look.void {
+			continue
+		}
+		delete(said, look.kind) // what was asked anew and could not be told says nothing
+		if look.known {
 			said[look.kind] = look.claim
 		}
 	}
