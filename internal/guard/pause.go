@@ -52,12 +52,9 @@ func (p Pause) subject() string {
 	return fmt.Sprintf("%s %s", p.Scope, p.Name)
 }
 
-func paused(_ Limits, s Snapshot) *Refusal { return Stopped(s.Pauses, s.Rule, s.Target, s.Now) }
-
-// Stopped judges the stop button alone, as it is asked once more right before a call.
-func Stopped(pauses []Pause, rule, target string, now time.Time) *Refusal {
-	for _, p := range pauses {
-		if p.Holds(rule, target, now) {
+func paused(_ Limits, s Snapshot) *Refusal {
+	for _, p := range s.Pauses {
+		if p.Holds(s.Rule, s.Target, s.Now) {
 			return Refuse(Paused, "%s paused the %s since %s: %s", p.Actor, p.subject(), p.Since.UTC().Format(time.RFC3339), p.Reason)
 		}
 	}

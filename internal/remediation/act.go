@@ -3,7 +3,6 @@ package remediation
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -29,104 +28,6 @@ func (v *visit) action() (executors.Action, bool) {
 		return nil, false
 	}
 	return kind.New(), true
-}
-
-// apply makes the call that the intent names. A run that comes back to an intent without a result only looks: whether the call was made
-// cannot be known from here.
-func (v *visit) apply(ctx context.Context) {
-	if !v.fresh {
-		v.lookAgain("the intent was recorded before a restart; whether the call was made has to be read back")
-		return
-	}
-	v.fresh = false
-	action, ok := v.action()
-	if !ok {
-		v.drop(guard.Refuse(guard.RulesChanged, "the action %s is gone", v.step().Kind))
-		return
-	}
-	if !v.mayCall(ctx) {
-		return
-	}
-	failpoint.Here("apply.before")
-	receipt, err := v.call(ctx, action)
-	failpoint.Here("apply.after")
-	v.answered(receipt, err)
-}
-
-// mayCall asks once more right before a call that is no way back: a process that stood still since the intent may have lost the run, its
-// plan may be old, somebody may have pressed the stop button, and the alert may be over. What needs no answer from elsewhere comes last: reading the button may
-// take long.
-func (v *visit) mayCall(ctx context.Context) bool {
-	var stop *guard.Refusal
-	if !v.wayBack() {
-		stop = v.interrupted(ctx)
-	}
-	now := v.e.Now()
-	if !now.Before(v.leased) {
-		v.left = fmt.Errorf("the lease of run %s ended before its call: %w", v.run.ID, ErrFenced)
-		return false
-	}
-	if v.wayBack() {
-		return true
-	}
-	if stop != nil {
-		v.drop(stop)
-		return false
-	}
-	if refusal := guard.Fresh(v.basis, guard.Freshness{Plan: planTTL, Facts: factsTTL}, v.set.Hash, now); refusal != nil && v.run.Origin == ByAlert {
-		v.discard(refusal)
-		return false
-	}
-	return true
-}
-
-// interrupted reads what may have been said since the intent. A stop button that cannot be read counts as pressed; its file is looked for
-// last, after the answer of the store.
-func (v *visit) interrupted(ctx context.Context) *guard.Refusal {
-	snapshot, err := v.e.Runs.Snapshot(ctx, v.query())
-	if err != nil {
-		return guard.Refuse(guard.GuardFailed, "the stop button could not be read: %s", err)
-	}
-	snapshot.Now, snapshot.Pauses = v.e.Now(), append(snapshot.Pauses, v.e.pressed()...)
-	if v.inParts() {
-		snapshot.EndedAt = time.Time{} // the end of an alert leaves no change half made
-	}
-	return guard.Interrupts(snapshot)
-}
-
-// discard drops an act that was not made because its plan is too old, and plans again.
-func (v *visit) discard(r *guard.Refusal) {
-	v.step().Detail = r.Error()
-	v.endStep(StepDropped)
-	v.journal(EntryApplied, "the call was not made, and is planned again: "+r.Error())
-	v.planAgain(r)
-}
-
-// planAgain goes back to the decision, unless that has been tried often enough.
-func (v *visit) planAgain(r *guard.Refusal) {
-	if v.run.Attempt >= maxAttempts {
-		v.refuse(r)
-		return
-	}
-	v.run.Phase, v.run.Tries = PhaseDecide, 0
-}
-
-func (v *visit) call(ctx context.Context, action executors.Action) (executors.Receipt, error) {
-	bounded, cancel := v.bounded(ctx, 0)
-	defer cancel()
-	defer v.catchUp()
-	step := v.step()
-	began := time.Now()
-	var receipt executors.Receipt
-	err := v.e.Systems.Do(executors.System(step.Kind), v.wayBack(), func() (err error) {
-		receipt, err = action.Apply(bounded, v.env(), step.Change, step.Operation)
-		return err
-	})
-	v.e.Metrics.step(step.Kind, result(err), time.Since(began))
-	if v.run.Step == 0 && v.run.Origin == ByAlert {
-		v.e.Metrics.firstAction(v.e.Now().Sub(v.run.CreatedAt))
-	}
-	return receipt, err
 }
 
 // answered sorts the system's answer: accepted and ambiguous calls are read back, a lost precondition is looked at, a sure "no" ends the rung.

@@ -222,8 +222,8 @@ const siblingsSQL = `SELECT count(*) FROM runs WHERE id <> $1 AND origin <> 'fol
 	AND (incident_id = $3 OR incident_key = $4 AND (incident_id = '' OR $5 = '') AND (ended_at = 0 OR ended_at > $6))`
 
 // countSiblings counts the other runs of the incident that are open, or done without being fixed or resolved by themselves, or fixed while
-// their sender, which would open the incident again, still says that they fire. The same incident is one id, or one key while both fired and no ids say otherwise. Follow-ups do not count, nor what was refused earlier on
-// the same target: the run itself is its next attempt.
+// their sender, which would open the incident again, still says that they fire. The same incident is one id, or one key while both fired
+// and no ids say otherwise. Follow-ups do not count, nor what was refused earlier on the same target: the run itself is its next attempt.
 func countSiblings(ctx context.Context, t tx, own placed) (int, error) {
 	if own.IncidentID == "" && own.IncidentKey == "" {
 		return 0, nil
