@@ -12,12 +12,19 @@ import (
 	"github.com/mixillo/remediator/internal/executors"
 )
 
-// questions is how the suite tries a kind of probe.
-var questions = map[string]string{
-	"http.get":            "{tries: 1}",
-	"cloud_run.service":   "",
-	"cloud_run.revisions": "",
-	"monitoring.query":    "{metric: error_ratio}",
+// question is how the suite tries a kind of probe. A new kind needs one.
+type question struct {
+	params string
+	stand  func(*testing.T) stand // nil: Cloud Run's
+	// tells judges an answer in trouble, where a trouble is a fact.
+	tells func(*testing.T, trouble, executors.Answer, error)
+}
+
+var questions = map[string]question{
+	"http.get":            {params: "{tries: 1}", stand: newWebStand, tells: sickOrUnknown},
+	"cloud_run.service":   {},
+	"cloud_run.revisions": {},
+	"monitoring.query":    {params: "{metric: error_ratio}"},
 }
 
 func TestEveryProbe(t *testing.T) {
@@ -28,14 +35,8 @@ func TestEveryProbe(t *testing.T) {
 			kind, _ := executors.LookupProbe(name)
 			describes(t, name, kind.Doc, kind.New())
 			names := factNames(t, kind.FactType())
-			params, ok := questions[name]
-			if !ok {
-				t.Fatalf("no question for %s: every kind of probe is tried here", name)
-			}
-			f := newFixture(t)
-			probe := configured(t, kind.New(), params, f.env.Target)
-			f.env.Now = time.Now()
-			answer, err := probe.Ask(f.ctx, f.env)
+			s, probe := asked(t, name)
+			answer, err := probe.Ask(t.Context(), s.Env())
 			must(t, err)
 			if got := reflect.TypeOf(answer.Fact); got != reflect.PointerTo(kind.FactType()) {
 				t.Errorf("the fact is a %s, the kind promises a pointer to %s", got, kind.FactType())
@@ -48,12 +49,12 @@ func TestEveryProbe(t *testing.T) {
 			if answer.Summary == "" {
 				t.Error("no summary for notes")
 			}
-			ctx, cancel := context.WithCancel(f.ctx)
+			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
-			if _, err := probe.Ask(ctx, f.env); err == nil {
+			if _, err := probe.Ask(ctx, s.Env()); err == nil {
 				t.Error("asked on after being called off")
 			}
-			if f.writes() != 0 {
+			if s.Writes() != 0 {
 				t.Error("a probe wrote")
 			}
 		})

@@ -32,7 +32,8 @@ const (
 // example is how the suite tries a kind of action. A new kind needs one.
 type example struct {
 	params  string
-	prepare func(*testing.T, *sandbox.World) // of the world, beyond a bad deploy five minutes ago
+	prepare func(*testing.T, *sandbox.World) // of Cloud Run's world, beyond a bad deploy five minutes ago
+	stand   func(*testing.T) stand           // of another system
 }
 
 var examples = map[string]example{
@@ -190,6 +191,10 @@ func TestEveryAction(t *testing.T) {
 			describes(t, name, kind.Doc, kind.New())
 			if _, tells := kind.New().(executors.Debtor); tells != (kind.Settles != "") {
 				t.Errorf("settles %q, and tells how the debt stands: %t", kind.Settles, tells)
+			}
+			if executors.System(name) != "cloud_run" {
+				thereAndBackOn(t, name)
+				return
 			}
 			for duty, check := range map[string]func(*fixture, executors.Action){
 				"there and back": thereAndBack, "foreign hand": foreignHand, "etag bump": etagBump,

@@ -21,6 +21,8 @@ type Fault struct {
 	Delay         time.Duration `json:"delay"`       // before anything happens; not divided by Speed
 	Drop          bool          `json:"drop"`        // close the connection without an answer
 	ApplyThenFail bool          `json:"apply_then_fail"`
+	Hang          bool          `json:"hang"`    // never answer; with ApplyThenFail after it took effect
+	Garbage       bool          `json:"garbage"` // answer 200 with what is no JSON; with ApplyThenFail after it took effect
 }
 
 // httpFaults is a middleware that spoils calls as told.
@@ -73,6 +75,12 @@ func (h *httpFaults) spoil(w http.ResponseWriter, r *http.Request, f Fault, next
 	switch {
 	case f.Drop:
 		panic(http.ErrAbortHandler)
+	case f.Hang:
+		<-r.Context().Done()
+		return
+	case f.Garbage:
+		_, _ = w.Write([]byte("<html>out of order</html>"))
+		return
 	case f.Status == 0 && f.ApplyThenFail:
 		f.Status = http.StatusInternalServerError
 	case f.Status == 0:

@@ -37,6 +37,8 @@ type Addresses struct {
 	Slack     string `json:"slack,omitempty"`
 	Backend   string `json:"backend,omitempty"`
 	Control   string `json:"control,omitempty"`
+	// Systems are the other stand-ins by name.
+	Systems map[string]string `json:"systems,omitempty"`
 }
 
 // Webhook is the PagerDuty v3 subscription: where events are sent and the key
@@ -89,6 +91,7 @@ type World struct {
 	grpc     *grpc.Server
 	servers  []*http.Server
 	places   map[string]string
+	systems  map[string]*system
 	running  sync.WaitGroup
 }
 
@@ -100,7 +103,7 @@ func Start(cfg Config) (*World, error) {
 		return nil, err
 	}
 	dice := newDice(cfg.Seed)
-	w := &World{cfg: cfg, ledger: led, calls: &callFaults{}, places: map[string]string{}}
+	w := &World{cfg: cfg, ledger: led, calls: &callFaults{}, places: map[string]string{}, systems: map[string]*system{}}
 	w.platform = newPlatform(cfg, led, dice)
 	w.pager = newPagerDuty(cfg, led, dice)
 	w.slack = newSlackServer(led)
@@ -127,7 +130,7 @@ func (w *World) serveAll() error {
 			return err
 		}
 	}
-	return nil
+	return w.serveSystems()
 }
 
 func (w *World) listen(name, address string) (net.Listener, error) {
