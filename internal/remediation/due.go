@@ -17,8 +17,9 @@ func (c Commit) Due() time.Time {
 	}
 }
 
-// Parks reports whether the run was refused while it waited for a human's word, and is judged again after that.
+// Parks reports whether the run was refused while it waited for a human's word, and is judged again after that. One that was stopped at the
+// last moment, between its intent and its call or later, has called a human: its episode is not tried again.
 func (r Run) Parks() bool {
 	refused := r.State == Done && r.Outcome == RefusedRun && r.Reason.Parks()
-	return refused && r.Origin == ByAlert && r.Rule != ""
+	return refused && r.Origin == ByAlert && r.Rule != "" && !r.Acted
 }

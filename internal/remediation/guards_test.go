@@ -329,6 +329,9 @@ func TestPausedBetweenIntentAndCall(t *testing.T) {
 	if n := w.scene(api).made("apply"); n != 0 {
 		t.Errorf("%d calls after the button was pressed", n)
 	}
+	if v.Run.Parks() {
+		t.Error("it waits for the release, although a human was called for it")
+	}
 }
 
 // A process that stood still between intent and call neither calls under a lost lease nor by an old plan.

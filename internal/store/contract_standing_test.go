@@ -192,15 +192,16 @@ func latches(w *world) {
 func parkedRuns(w *world) {
 	var parked []string
 	for _, c := range []struct {
-		outcome remediation.Outcome
-		reason  guard.Reason
-		parks   bool
+		outcome      remediation.Outcome
+		reason       guard.Reason
+		acted, parks bool
 	}{
-		{remediation.RefusedRun, guard.Paused, true}, {remediation.RefusedRun, guard.RulesDiffer, true},
-		{remediation.RefusedRun, guard.Cooldown, false}, {remediation.NotFixed, guard.Paused, false},
+		{outcome: remediation.RefusedRun, reason: guard.Paused, parks: true}, {outcome: remediation.RefusedRun, reason: guard.RulesDiffer, parks: true},
+		{outcome: remediation.RefusedRun, reason: guard.Cooldown}, {outcome: remediation.NotFixed, reason: guard.Paused},
+		{outcome: remediation.RefusedRun, reason: guard.Paused, acted: true},
 	} {
 		run := w.born(firing("e-"+newID()), "api")
-		run.Rule = "restart"
+		run.Rule, run.Acted = "restart", c.acted
 		w.end(&run, c.outcome, c.reason)
 		if c.parks {
 			parked = append(parked, run.ID)

@@ -2,11 +2,13 @@ package torture
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -42,8 +44,9 @@ func TestStopButton(t *testing.T) {
 			all.Wait()
 			late := spreadOf(b.late)
 			c.figure(map[string]any{
-				"presses": b.pressed, "of the whole fleet": b.fleet, "runs held back by one": b.held, "changes begun after the answer": len(b.late),
-				"the latest after": late.Max.String(), "worst_s": late.Max.Seconds(),
+				"presses": b.pressed, "of the whole fleet": b.fleet, "runs held back by one": b.held, "runs stopped at the last moment": b.human,
+				"changes begun after the answer": len(b.late),
+				"the latest after":               late.Max.String(), "worst_s": late.Max.Seconds(),
 			})
 			if late.Max > time.Second {
 				t.Errorf("a change began %s after the button was pressed", late.Max)
@@ -59,6 +62,7 @@ type button struct {
 	mu      sync.Mutex
 	pressed int
 	fleet   int
+	human   int // runs stopped between intent and call, which called a human
 	held    int // presses that a run met: it acted only after the release
 	late    []time.Duration
 }
@@ -133,7 +137,8 @@ func (b *button) hold(ctx context.Context, s *scene, p press) error {
 	return nil
 }
 
-// goOn waits until the outage is mended after all: what was refused while the button was pressed is judged again.
+// goOn waits until the outage is mended after all: what was refused while the button was pressed is judged again. Where a run was stopped
+// between its intent and its call, a human has been called and goes on.
 func (b *button) goOn(ctx context.Context, s *scene) error {
 	within, cancel := context.WithTimeout(ctx, outageWithin)
 	defer cancel()
@@ -141,25 +146,48 @@ func (b *button) goOn(ctx context.Context, s *scene) error {
 		s.mu.Lock()
 		ends := s.outages[s.outage].Ended
 		s.mu.Unlock()
-		if slices.ContainsFunc(ends, func(o remediation.Outcome) bool { return o != remediation.RefusedRun }) {
-			s.resolve()
-			s.tidy(within)
-			return nil
+		mended := slices.ContainsFunc(ends, func(o remediation.Outcome) bool { return o != remediation.RefusedRun })
+		if !mended && !b.handedOver(within, s) {
+			continue
 		}
+		s.resolve()
+		s.tidy(within)
+		return nil
 	}
 	return fmt.Errorf("nothing was done about the outage %s after the release: its runs are %s", s.outage, b.became(ctx, s))
 }
 
-// became tells how the runs of a scene stand.
+// handedOver reports whether a run of the scene was stopped at the last moment and has called a human.
+func (b *button) handedOver(ctx context.Context, s *scene) bool {
+	all, err := b.api.runs(ctx, s.service)
+	s.note(err)
+	stopped := slices.ContainsFunc(all, func(r remediation.Run) bool {
+		return r.Alert.Labels["outage"] == s.outage && r.Outcome == remediation.RefusedRun && r.Acted && r.Escalated
+	})
+	if stopped {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.human++
+	}
+	return stopped
+}
+
+// became tells how the runs of a scene stand, and what was decided about the events that they are for.
 func (b *button) became(ctx context.Context, s *scene) string {
 	all, err := b.api.runs(ctx, s.service)
 	var words []string
 	for _, r := range all {
-		if r.Alert.Labels["outage"] == s.outage {
-			words = append(words, fmt.Sprintf("%s %s %s %s %s: %s", r.ID, r.Rule, r.State, r.Outcome, r.Reason, r.Detail))
+		if r.Alert.Labels["outage"] != s.outage {
+			continue
+		}
+		words = append(words, fmt.Sprintf("%s %s %s %s %s: %s", r.ID, r.Rule, r.State, r.Outcome, r.Reason, r.Detail))
+		var event struct{ Rulings []remediation.Ruling }
+		err = errors.Join(err, b.api.insist(ctx, http.MethodGet, "/v1/events/"+r.Event, nil, &event))
+		for _, ruling := range event.Rulings {
+			words = append(words, fmt.Sprintf("%s %s: %s", ruling.Rule, ruling.Verdict, ruling.Detail))
 		}
 	}
-	return fmt.Sprint(words, err)
+	return fmt.Sprint(strings.Join(words, "; "), err)
 }
 
 // count looks in the ledger for changes between the answer and the release.

@@ -34,7 +34,7 @@ func TestTortureSQLite(t *testing.T) {
 	only(t, "sqlite")
 	torture(t, plan{
 		name: "sqlite", lease: shortLease, servers: 1, services: 40, workers: 10, rate: *rate, mean: time.Second, lasts: duration(),
-		odds: map[fateKind]int{fateKill: 5, fateMark: 5, fatePause: 6}, place: onSQLite,
+		odds: map[fateKind]int{fateKill: 5, fateMark: 5, fatePause: 10}, place: onSQLite,
 	})
 }
 
@@ -44,7 +44,7 @@ func TestTorturePostgres(t *testing.T) {
 	only(t, "postgres")
 	torture(t, plan{
 		name: "postgres", lease: shortLease, servers: 3, services: 40, workers: 10, rate: *rate, mean: 1500 * time.Millisecond, lasts: duration(),
-		odds: map[fateKind]int{fateKill: 4, fateMark: 4, fatePause: 6}, place: onPostgres, harm: stopsPostgres,
+		odds: map[fateKind]int{fateKill: 4, fateMark: 4, fatePause: 10}, place: onPostgres, harm: stopsPostgres,
 	})
 }
 
