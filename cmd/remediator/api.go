@@ -113,17 +113,29 @@ func (a *api) Release(ctx context.Context, r http.Release) (int, error) {
 	return a.app.store.Release(ctx, r.Rule, r.Target)
 }
 
-// Unpin implements http.Control.
+// Start implements http.Hand.
+func (a *api) Start(ctx context.Context, p remediation.ByPerson) (string, error) {
+	accepted, err := a.app.engine.Start(ctx, p)
+	return started(accepted, p.Target, err)
+}
+
+// Unpin implements http.Hand.
 func (a *api) Unpin(ctx context.Context, u http.Unpin) (string, error) {
 	if err := a.known(guard.Target, u.Target); err != nil {
 		return "", err
 	}
 	accepted, err := a.app.engine.Settle(ctx, unpinAction, u.Target, u.Actor, u.Reason)
-	if err != nil {
+	return started(accepted, u.Target, err)
+}
+
+// started is the id of the run that was begun.
+func started(accepted remediation.Accepted, target string, err error) (string, error) {
+	switch {
+	case err != nil:
 		return "", err
+	case len(accepted.Runs) == 0:
+		return "", fmt.Errorf("%w: a run on %s is at work", remediation.ErrStaleHint, target)
+	default:
+		return accepted.Runs[0].Run, nil
 	}
-	if len(accepted.Runs) == 0 {
-		return "", fmt.Errorf("%w: a run on %s is at work", remediation.ErrStaleHint, u.Target)
-	}
-	return accepted.Runs[0].Run, nil
 }

@@ -44,7 +44,13 @@ type Control interface {
 	Resume(ctx context.Context, scope guard.Scope, name, actor string) (int, error)
 	// Release closes the breakers of a rule, a target, or a rule on a target, and tells how many there were.
 	Release(ctx context.Context, r Release) (int, error)
-	// Unpin starts a run that gives a target's traffic back to its latest revision, and gives the run's id.
+}
+
+// Hand starts runs for people and gives their ids. Errors are those of Control.
+type Hand interface {
+	// Start begins a rule on a target, under the guards of every run.
+	Start(ctx context.Context, p remediation.ByPerson) (string, error)
+	// Unpin gives a target's traffic back to its latest revision.
 	Unpin(ctx context.Context, u Unpin) (string, error)
 }
 
@@ -64,6 +70,7 @@ type Config struct {
 	Intake     Intake
 	Reader     Reader
 	Control    Control
+	Hand       Hand
 	Consent    Consent
 	Auditor    Auditor
 	Ready      func() error                    // nil while deliveries can be accepted; its text is public

@@ -74,6 +74,7 @@ func (e *edge) routes() []route {
 		{post, "/v1/deny", api, e.deny, []int{ok, badRequest, forbidden, notFound, conflict}},
 		{post, "/v1/mark", api, e.mark, []int{ok, badRequest, forbidden, notFound}},
 		{post, "/v1/unmark", api, e.unmark, []int{ok, badRequest, forbidden, notFound}},
+		{post, "/v1/run", api, e.start, []int{accepted, badRequest, forbidden, notFound, conflict}},
 		{post, "/v1/unpin", api, e.unpin, []int{accepted, badRequest, forbidden, notFound, conflict}},
 	}
 }

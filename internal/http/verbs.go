@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mixillo/remediator/internal/guard"
+	"github.com/mixillo/remediator/internal/remediation"
 )
 
 // Bounds of a verb's body and of the reason a person gives, in bytes.
@@ -143,6 +144,29 @@ func (q request) needRelease() error {
 	}
 }
 
+// start begins a rule for a person.
+func (e *edge) start(w nethttp.ResponseWriter, r *nethttp.Request) {
+	req, err := decode(r, "rule", "target", "reason")
+	if err == nil && (req.Rule == "" || req.Target == "") {
+		err = errors.New("name a rule and a target")
+	}
+	if err == nil {
+		err = req.needReason()
+	}
+	if err != nil {
+		refuse(w, badRequest, err.Error())
+		return
+	}
+	p := remediation.ByPerson{Rule: req.Rule, Target: req.Target, Reason: req.Reason, Actor: actor(r)}
+	run, err := e.cfg.Hand.Start(r.Context(), p)
+	if err != nil {
+		e.fail(w, r, err)
+		return
+	}
+	e.cfg.Log.WarnContext(r.Context(), "a rule was started by hand", "rule", p.Rule, "target", p.Target, "actor", p.Actor, "reason", p.Reason, "run", run)
+	answer(w, accepted, map[string]string{"run": run})
+}
+
 func (e *edge) unpin(w nethttp.ResponseWriter, r *nethttp.Request) {
 	req, err := decode(r, "target", "reason")
 	if err == nil && req.Target == "" {
@@ -155,7 +179,7 @@ func (e *edge) unpin(w nethttp.ResponseWriter, r *nethttp.Request) {
 		refuse(w, badRequest, err.Error())
 		return
 	}
-	run, err := e.cfg.Control.Unpin(r.Context(), Unpin{Target: req.Target, Reason: req.Reason, Actor: actor(r)})
+	run, err := e.cfg.Hand.Unpin(r.Context(), Unpin{Target: req.Target, Reason: req.Reason, Actor: actor(r)})
 	if err != nil {
 		e.fail(w, r, err)
 		return

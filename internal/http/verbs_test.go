@@ -38,7 +38,11 @@ func TestVerbs(t *testing.T) {
 		{"release", "/v1/release", `{"rule":"r","target":"api"}`, "ann", 200, []any{Release{Rule: "r", Target: "api", Actor: "ann"}}, `"released":2`},
 		{"unpin", "/v1/unpin", `{"target":"api","reason":"fixed forward"}`, "ann", 202,
 			[]any{Unpin{Target: "api", Reason: "fixed forward", Actor: "ann"}}, `"run":"run-9"`},
+		{"run", "/v1/run", `{"rule":"r","target":"api","reason":"it hangs again"}`, "ann", 202,
+			[]any{remediation.ByPerson{Rule: "r", Target: "api", Reason: "it hangs again", Actor: "ann"}}, `"run":"run-8"`},
 
+		{"run without a target", "/v1/run", `{"rule":"r","reason":"x"}`, "", 400, nil, "name a rule and a target"},
+		{"run without a reason", "/v1/run", `{"rule":"r","target":"api"}`, "", 400, nil, "reason"},
 		{"pause without a reason", "/v1/pause", `{"target":"api"}`, "", 400, nil, "reason"},
 		{"pause with a blank reason", "/v1/pause", `{"reason":"  "}`, "", 400, nil, "reason"},
 		{"pause of both", "/v1/pause", `{"target":"a","rule":"b","reason":"x"}`, "", 400, nil, "not both"},

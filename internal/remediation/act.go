@@ -181,7 +181,7 @@ func (v *visit) applied(o executors.Observation) {
 	case v.run.Undoing && v.nextRung(v.run.Detail+"; it was taken back"):
 	case v.run.Undoing:
 		v.finish(Undone, v.run.Detail)
-	case v.run.Origin != ByAlert:
+	case !v.run.ByRule():
 		v.finish(Undone, "done and read back: "+step.Change.Summary)
 	case v.rule == nil || v.rule.Verify == nil:
 		v.finish(Inconclusive, "done, and the rule has no way to verify that it helped")

@@ -52,7 +52,7 @@ func (v *visit) mayCall(ctx context.Context) bool {
 		v.drop(stop)
 		return false
 	}
-	if refusal := guard.Fresh(v.basis, guard.Freshness{Plan: planTTL, Facts: factsTTL}, v.set.Hash, now); refusal != nil && v.run.Origin == ByAlert {
+	if refusal := guard.Fresh(v.basis, guard.Freshness{Plan: planTTL, Facts: factsTTL}, v.set.Hash, now); refusal != nil && v.run.ByRule() {
 		v.discard(refusal)
 		return false
 	}

@@ -14,7 +14,7 @@ import (
 
 // decide gathers, chooses, plans and asks the guards, up to the intent or the end of the run.
 func (v *visit) decide(ctx context.Context) {
-	if v.run.Origin == ByHand {
+	if v.run.Action != "" {
 		v.decideByHand(ctx)
 		return
 	}
@@ -82,18 +82,29 @@ func (v *visit) stillWanted() *guard.Refusal {
 // rejudge matches the alert again under the rules now in force.
 func (v *visit) rejudge() {
 	former := v.run.Rules
-	v.run.Rules = nil
-	for _, c := range v.set.Match(v.run.Alert) {
-		if c.Target == v.run.Target && c.Undeclared == "" {
-			v.run.Rules = append(v.run.Rules, c.Rule.Name)
-		}
-	}
+	v.run.Rules = v.candidates(former)
 	for _, name := range former {
 		if !slices.Contains(v.run.Rules, name) {
 			v.setRuling(name, Refused, string(guard.RulesChanged)+": the rules were reloaded and it does not match any more")
 		}
 	}
 	v.run.RulesHash = v.set.Hash
+}
+
+// candidates are the rules that concern the run's alert on its target; for a run by hand those that somebody has named.
+func (v *visit) candidates(named []string) (names []string) {
+	if v.run.Origin == ByHand {
+		return slices.DeleteFunc(slices.Clone(named), func(name string) bool {
+			rule, ok := v.set.Rule(name)
+			return !ok || !rule.Concerns(v.run.Target)
+		})
+	}
+	for _, c := range v.set.Match(v.run.Alert) {
+		if c.Target == v.run.Target && c.Undeclared == "" {
+			names = append(names, c.Rule.Name)
+		}
+	}
+	return names
 }
 
 // choose asks what the candidates' conditions need and takes the first candidate whose condition holds. It reports whether to go on.

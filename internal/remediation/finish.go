@@ -242,7 +242,7 @@ func (v *visit) close() {
 // effect is what a finished run means to the breaker of its rule on the target: only verified outcomes of acts count.
 func effect(r Run, touched bool) breaker.Effect {
 	switch {
-	case r.Origin != ByAlert || !r.Acted:
+	case !r.ByRule() || !r.Acted:
 		return breaker.None
 	case r.Outcome == Fixed:
 		return breaker.Helped

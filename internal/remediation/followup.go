@@ -13,7 +13,7 @@ import (
 
 // followUps makes the runs that a fixed run leaves behind: putting bounds back when it is calm, reminding of what it left pinned.
 func (v *visit) followUps() {
-	if v.rule == nil || v.run.Origin != ByAlert {
+	if v.rule == nil || !v.run.ByRule() {
 		return
 	}
 	v.awaitEnd()

@@ -99,7 +99,7 @@ func (v *visit) refuseOrWait(r *guard.Refusal) {
 
 // want notes, for the storm guard, that a run wants to act on its target.
 func (v *visit) want() {
-	if v.run.Origin == ByAlert && !v.run.Acted {
+	if v.run.ByRule() && !v.run.Acted {
 		v.out.Want = &guard.Want{Target: v.run.Target, At: v.out.Now}
 	}
 }
@@ -138,7 +138,7 @@ func (v *visit) planned(ctx context.Context, kind string, action executors.Actio
 }
 
 // wayBack tells acts that take something back: no breaker, budget or pause stands in their way.
-func (v *visit) wayBack() bool { return v.run.Undoing || v.run.Origin == ByHand }
+func (v *visit) wayBack() bool { return v.run.Undoing || v.run.Action != "" }
 
 // intent is what the act in question asks of the shared guards. The same rung tried again is neither debited nor counted again; a freeze
 // that has begun meanwhile holds it all the same.
@@ -195,7 +195,7 @@ func (v *visit) begin(change executors.Change, intent *Intent) {
 }
 
 func (v *visit) query() SnapshotQuery {
-	q := SnapshotQuery{Now: v.out.Now, Run: v.run.ID, Rule: v.run.Rule, Target: v.run.Target, First: !v.run.Acted && v.run.Origin == ByAlert,
+	q := SnapshotQuery{Now: v.out.Now, Run: v.run.ID, Rule: v.run.Rule, Target: v.run.Target, First: !v.run.Acted && v.run.ByRule(),
 		MustFire: v.run.Origin == ByAlert && !v.run.Undoing, Auto: v.auto(), RulesHash: v.e.Rules.Current().Hash, Pauses: v.e.pressed()}
 	if v.rule != nil {
 		q.Breaker = v.rule.Breaker

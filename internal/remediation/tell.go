@@ -102,7 +102,7 @@ func oneLine(text string) string {
 
 // acknowledge says that the run is about to act: only from here on may a robot silence the pager.
 func (v *visit) acknowledge(c executors.Change) {
-	if v.run.Origin != ByAlert || v.run.Acked {
+	if !v.run.ByRule() || v.run.Acked {
 		return
 	}
 	v.run.Acked = true
@@ -112,7 +112,7 @@ func (v *visit) acknowledge(c executors.Change) {
 
 // escalateLate calls a human once a run has been at it for too long.
 func (v *visit) escalateLate() {
-	if v.run.State == Done || v.rule == nil || !v.run.Acted || v.run.Escalated || v.run.Origin != ByAlert || v.rule.Escalate.After <= 0 {
+	if v.run.State == Done || v.rule == nil || !v.run.Acted || v.run.Escalated || !v.run.ByRule() || v.rule.Escalate.After <= 0 {
 		return
 	}
 	if v.out.Now.Sub(v.run.CreatedAt) < v.rule.Escalate.After {
@@ -151,9 +151,9 @@ func (v *visit) callsHuman() bool {
 	case Fixed, ResolvedItself:
 		return false
 	case Undone:
-		return v.run.Origin == ByAlert
+		return v.run.ByRule()
 	case Observed:
-		return v.run.Mode == string(rules.Auto) && v.run.Origin == ByAlert
+		return v.run.Mode == string(rules.Auto) && v.run.ByRule()
 	case RefusedRun:
 		return v.run.Acked
 	default:

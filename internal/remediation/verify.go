@@ -113,7 +113,7 @@ func (v *visit) rungFailed(outcome Outcome, detail string) {
 		v.finish(NotFixed, v.run.Detail+"; taking the change back failed: "+detail)
 		return
 	}
-	if v.run.Origin != ByAlert {
+	if !v.run.ByRule() {
 		v.finish(outcome, detail)
 		return
 	}

@@ -109,6 +109,10 @@ const (
 	ByFollowUp Origin = "follow_up"
 )
 
+// ByRule tells a run that goes by the rules, for an alert or because somebody asked for it, from one that goes on with what another run has
+// left: a follow-up, or an action started by hand.
+func (r Run) ByRule() bool { return r.Origin == ByAlert || r.Origin == ByHand && r.Action == "" }
+
 // Answer is what the system said to the call of a step.
 type Answer string
 

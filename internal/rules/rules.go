@@ -4,6 +4,8 @@
 package rules
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/mixillo/remediator/internal/alert"
@@ -172,6 +174,28 @@ type BoundAction struct {
 func (r *Rule) Bind(target string) (Bound, bool) {
 	b, ok := r.bound[target]
 	return b, ok
+}
+
+// Concerns reports whether the rule may act on the target.
+func (r *Rule) Concerns(target string) bool {
+	_, ok := r.bound[target]
+	return ok
+}
+
+// Labels are those of an alert by which the rule would find the target: none where the rule names it.
+func (r *Rule) Labels(target string) map[string]string {
+	switch {
+	case r.choice.fixed != "":
+		return map[string]string{}
+	case r.choice.targets == nil:
+		return map[string]string{r.choice.label: target}
+	}
+	for _, value := range slices.Sorted(maps.Keys(r.choice.targets)) {
+		if r.choice.targets[value] == target {
+			return map[string]string{r.choice.label: value}
+		}
+	}
+	return map[string]string{}
 }
 
 // Fact is what one gathered probe found: an answer, or the error that means that nothing is known.
