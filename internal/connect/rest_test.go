@@ -72,7 +72,7 @@ func TestRESTFailures(t *testing.T) {
 		"broken":       {answer: answers(502, "<html>"), ambiguous: true, says: "502"},
 		"garbage":      {answer: answers(200, "<html>"), ambiguous: true, says: "not the JSON"},
 		"cut off":      {answer: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, ambiguous: true, says: "EOF"},
-		"hangs":        {answer: func(_ http.ResponseWriter, q *http.Request) { <-q.Context().Done() }, ambiguous: true, says: "time"},
+		"hangs":        {answer: func(_ http.ResponseWriter, q *http.Request) { <-q.Context().Done() }, ambiguous: true, says: "Post"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

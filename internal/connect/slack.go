@@ -104,6 +104,8 @@ type Post struct {
 	Thread  string // timestamp of the message it answers, "" for none
 	// Text is plain: &, < and > are escaped, so that no word of an alert becomes a mention or a disguised link.
 	Text string
+	// Mentions are those whom the message names before its text: ids of users (U…, W…) and user groups (S…), or here or channel.
+	Mentions []string
 	// Marker travels in the message's metadata, where people do not see it, and Find finds it by.
 	Marker string
 }
@@ -127,9 +129,27 @@ func (s *Slack) Post(ctx context.Context, p Post) (string, error) {
 	return ts, nil
 }
 
+// harmless escapes what Slack would read as mark-up; see https://api.slack.com/reference/surfaces/formatting#escaping.
+var harmless = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
+
+func (p Post) words() string {
+	var b strings.Builder
+	for _, who := range p.Mentions {
+		switch {
+		case who == "here" || who == "channel":
+			b.WriteString("<!" + who + "> ")
+		case strings.HasPrefix(who, "S"):
+			b.WriteString("<!subteam^" + harmless.Replace(who) + "> ")
+		default:
+			b.WriteString("<@" + harmless.Replace(who) + "> ")
+		}
+	}
+	return b.String() + harmless.Replace(p.Text)
+}
+
 func (p Post) options() []slack.MsgOption {
 	opts := []slack.MsgOption{
-		slack.MsgOptionText(p.Text, true),
+		slack.MsgOptionText(p.words(), false),
 		slack.MsgOptionDisableLinkUnfurl(),
 		slack.MsgOptionDisableMediaUnfurl(),
 	}

@@ -235,3 +235,17 @@ func TestSlackRefusesWhatNamesNothing(t *testing.T) {
 		t.Errorf("no marker: %v", err)
 	}
 }
+
+// Whoever is mentioned stands before the text, in which nothing can be one.
+func TestMentions(t *testing.T) {
+	t.Parallel()
+	for want, p := range map[string]Post{
+		"<@U024BE7LH> <!subteam^SAZ94GDB8> <!here> down": {Mentions: []string{"U024BE7LH", "SAZ94GDB8", "here"}, Text: "down"},
+		"&lt;!channel&gt; &amp; &lt;@U1&gt;":             {Text: "<!channel> & <@U1>"},
+		"<@U1&gt;&lt;!channel> x":                        {Mentions: []string{"U1><!channel"}, Text: "x"},
+	} {
+		if got := p.words(); got != want {
+			t.Errorf("%+v: %q, want %q", p, got, want)
+		}
+	}
+}

@@ -33,7 +33,7 @@ func (n *Notifier) tellSlack(ctx context.Context, m remediation.Message, thread 
 		}
 	}
 	before(m.Channel, remediation.Post)
-	ts, err := slack.Post(ctx, connect.Post{Channel: m.Room, Thread: thread, Text: m.Text, Marker: m.ID})
+	ts, err := slack.Post(ctx, connect.Post{Channel: m.Room, Thread: thread, Text: m.Text, Mentions: m.Mentions, Marker: m.ID})
 	if err != nil {
 		return told{}, fmt.Errorf("posting: %w", err)
 	}

@@ -188,6 +188,7 @@ func (v *visit) visit(ctx context.Context) error {
 		return v.left
 	}
 	v.escalateLate()
+	v.update()
 	return v.commit(ctx)
 }
 

@@ -70,6 +70,10 @@ func (v *visit) address(m *Message) bool {
 			return false
 		}
 		m.Connection, m.Room = to.Slack.Connection, to.Slack.Channel
+		if m.Kind == Escalate {
+			m.Mentions = to.Slack.Mention
+		}
+		v.run.PostedAt = v.out.Now
 	}
 	return true
 }
@@ -128,7 +132,7 @@ func (v *visit) escalate(why string) {
 	v.run.Escalated = true
 	v.journal(EntryEscalated, why)
 	v.tell(PagerDuty, Escalate, why)
-	v.tell(Slack, Post, fmt.Sprintf("%s: a human is needed: %s", v.headline(), why))
+	v.tell(Slack, Escalate, v.handover(why))
 }
 
 // tellOutcome leaves the note and, as the outcome asks, resolves or calls a human.
@@ -139,6 +143,9 @@ func (v *visit) tellOutcome() {
 	}
 	text := v.report()
 	v.tell(PagerDuty, Note, text)
+	if v.run.Outcome == Fixed {
+		text = v.resolved()
+	}
 	v.tell(Slack, Post, text)
 	if v.mayResolve() {
 		v.tell(PagerDuty, Resolve, v.run.Detail)

@@ -181,6 +181,7 @@ type Run struct {
 	Approved  string    `json:"approved,omitempty"`  // digest of the plan that a human has approved
 	Acked     bool      `json:"acked,omitempty"`     // an acknowledgement was sent to the outbox
 	Escalated bool      `json:"escalated,omitempty"` // an escalation was sent to the outbox
+	PostedAt  time.Time `json:"posted_at,omitzero"`  // when people were last told on Slack
 	Tries     int       `json:"tries,omitempty"`     // of the phase, e.g. unclear observations
 	Until     time.Time `json:"until,omitzero"`      // deadline of the phase
 	HeldFrom  time.Time `json:"held_from,omitzero"`  // since when the verification holds
@@ -283,6 +284,7 @@ type Message struct {
 	IncidentKey string      `json:"incident_key,omitempty"`
 	Room        string      `json:"room,omitempty"` // Slack's channel
 	Text        string      `json:"text"`
+	Mentions    []string    `json:"mentions,omitempty"` // whom a post names, as the rules file does
 	// Open asks to open an incident through Events v2 when there is none for the key; Summary and Severity describe it.
 	Open     bool   `json:"open,omitempty"`
 	Summary  string `json:"summary,omitempty"`

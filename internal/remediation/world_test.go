@@ -40,6 +40,7 @@ sources:
 connections:
   pagerduty: {token_env: T, from: bot@example.com}
   google_cloud: {project: p, region: r}
+  chat: {kind: slack, token_env: T}
 targets:
   api: {fake: {world: %[1]s}}
   web: {fake: {world: %[1]s}}

@@ -124,12 +124,15 @@ type TellPagerDuty struct {
 type TellSlack struct {
 	Connection string        // name under connections
 	Channel    string        // empty: the connection's channel
-	Every      time.Duration // least time between two messages of a run, 0: no such limit
+	Every      time.Duration // how often people are told how a run at work stands; 0: never
+	// Mention are the people whom a call for help names: ids of Slack users (U…, W…) or user groups (S…), or here or channel.
+	Mention []string
 }
 
-// Escalate says when a run that has not ended calls for a person.
+// Escalate says when a run that has not ended calls for a person, and what it asks of them.
 type Escalate struct {
 	After time.Duration
+	Need  string // what the person who is called should do or leave alone, in the words of the rules file
 }
 
 // The kinds of Afterward.

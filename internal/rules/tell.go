@@ -2,6 +2,8 @@ package rules
 
 import (
 	"cmp"
+	"fmt"
+	"regexp"
 	"time"
 
 	"go.yaml.in/yaml/v4"
@@ -26,9 +28,16 @@ type tellSlackText struct {
 	Connection string         `yaml:"connection"`
 	Channel    string         `yaml:"channel"`
 	Every      *time.Duration `yaml:"every"`
+	Mention    []string       `yaml:"mention"`
 
 	off bool
 }
+
+// mentioned is how Slack names a user, a user group, or all in a channel; see https://api.slack.com/reference/surfaces/formatting.
+var mentioned = regexp.MustCompile(`^([UW][A-Z0-9]{2,20}|S[A-Z0-9]{2,20}|here|channel)$`)
+
+// updatesEvery is how often people are told how a run at work stands, where the file does not say.
+const updatesEvery = 15 * time.Minute
 
 // switchedOff reports whether a part of tell is null. With nothing at all behind its key it may be a slip, which must silence no rule.
 func (b *builder) switchedOff(n *yaml.Node) bool {
@@ -53,8 +62,28 @@ func (b *builder) checkTell(d *decoder, t *tellText) {
 		if s.off = b.switchedOff(d.node(s, nil)); !s.off {
 			name := firstText(s.Connection, b.commonSlack().Connection, slack)
 			b.needsConnection(d.node(&s.Connection, d.node(s, nil)), name, slack, "tell names it")
+			b.checkMentions(d, s)
 		}
 	}
+}
+
+func (b *builder) checkMentions(d *decoder, s *tellSlackText) {
+	for _, who := range s.Mention {
+		if !mentioned.MatchString(who) {
+			b.at(d.node(&s.Mention, d.node(s, nil)), mistake{
+				id: "bad-value", message: fmt.Sprintf("%q is nobody whom Slack can mention", who),
+				hint: "write ids such as U024BE7LH (a user) or SAZ94GDB8 (a user group), or here",
+			})
+		}
+	}
+}
+
+// either gives what a rule lists, or what the defaults do.
+func either(own, common []string) []string {
+	if len(own) > 0 {
+		return own
+	}
+	return common
 }
 
 // commonPagerDuty is what the defaults say, empty where they say nothing.
@@ -96,6 +125,7 @@ func (b *builder) tellSlack(own *tellSlackText) *TellSlack {
 	return &TellSlack{
 		Connection: firstText(own.Connection, common.Connection, slack),
 		Channel:    firstText(own.Channel, common.Channel),
-		Every:      firstWritten(0, own.Every, common.Every),
+		Every:      b.pick(updatesEvery, own.Every, common.Every),
+		Mention:    either(own.Mention, common.Mention),
 	}
 }

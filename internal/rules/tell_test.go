@@ -30,7 +30,7 @@ func TestTell(t *testing.T) {
 		want                 Tell
 	}{
 		{"nothing said", "", "", Tell{PagerDuty: plain}},
-		{"empty parts", "", ", tell: {pagerduty: {}, slack: {}}", Tell{PagerDuty: plain, Slack: &TellSlack{Connection: "slack"}}},
+		{"empty parts", "", ", tell: {pagerduty: {}, slack: {}}", Tell{PagerDuty: plain, Slack: &TellSlack{Connection: "slack", Every: 15 * time.Minute}}},
 		{"the defaults alone", both, "", Tell{
 			PagerDuty: &TellPagerDuty{Connection: "second", ResolveWhen: ResolveNever, OpenIncident: true},
 			Slack:     &TellSlack{Connection: "slack", Channel: "C1", Every: 15 * time.Minute},
@@ -53,6 +53,18 @@ func TestTell(t *testing.T) {
 			PagerDuty: &TellPagerDuty{Connection: "pagerduty", ResolveWhen: ResolveFixed},
 		}},
 	}
+	mention := "tell: {slack: {mention: [U024BE7LH, SAZ94GDB8]}}"
+	tests = append(tests, []struct {
+		name, defaults, rule string
+		want                 Tell
+	}{
+		{"mentions by default", mention, "", Tell{
+			PagerDuty: plain, Slack: &TellSlack{Connection: "slack", Every: 15 * time.Minute, Mention: []string{"U024BE7LH", "SAZ94GDB8"}},
+		}},
+		{"mentions of its own", mention, ", tell: {slack: {mention: [here]}}", Tell{
+			PagerDuty: plain, Slack: &TellSlack{Connection: "slack", Every: 15 * time.Minute, Mention: []string{"here"}},
+		}},
+	}...)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -76,6 +88,16 @@ func TestTellSaysWhatIsMeant(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), "null") {
 				t.Errorf("%s without a value %s: %v, want an error that tells of null", part, name, err)
 			}
+		}
+	}
+}
+
+// Only what Slack can mention is taken: a name would be shown and reach nobody.
+func TestMentionsOfNobody(t *testing.T) {
+	t.Parallel()
+	for _, who := range []string{"ann", "\"@ann\"", "\"<!everyone>\"", "everyone", "u024be7lh", "U"} {
+		if _, err := told(t, "", ", tell: {slack: {mention: ["+who+"]}}"); err == nil || !strings.Contains(err.Error(), "mention") {
+			t.Errorf("%s: %v", who, err)
 		}
 	}
 }

@@ -104,6 +104,7 @@ type freezeText struct {
 
 type escalateText struct {
 	After *time.Duration `yaml:"after"`
+	Need  string         `yaml:"need"`
 }
 
 type scaleBackText struct {

@@ -1,0 +1,161 @@
+package remediation
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// update tells people how a run that is at work stands: what it is about, what comes next and until when. It does so every so often until the
+// run is done; the run's stored time of the last post makes it durable.
+func (v *visit) update() {
+	due := v.updateAt()
+	if due.IsZero() {
+		return
+	}
+	if !v.out.Now.Before(due) {
+		v.tell(Slack, Post, v.standingWords())
+		due = v.updateAt()
+	}
+	if v.run.State == Waiting && v.run.WakeAt.After(due) {
+		v.run.WakeAt = due
+	}
+}
+
+// updateAt is when people are to be told next; zero for a run that is done, or of which they have not heard.
+func (v *visit) updateAt() time.Time {
+	to := v.telling().Slack
+	if v.run.State == Done || !v.run.ByRule() || to == nil || to.Every <= 0 || v.run.PostedAt.IsZero() {
+		return time.Time{}
+	}
+	return v.run.PostedAt.Add(to.Every)
+}
+
+// handover is the call for help: what it is about, what was tried, what is needed.
+func (v *visit) handover(why string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "A human is needed: %s\nIssue: %s", why, v.headline())
+	if looks := v.run.decisive(); len(looks) > 0 {
+		last := looks[len(looks)-1]
+		fmt.Fprintf(&b, "; %s", first(last.Summary, last.Err))
+	}
+	fmt.Fprintf(&b, "\nTried: %s\nNeed: %s", v.tried(), v.need())
+	return b.String()
+}
+
+// tried is what has been done so far, in one line.
+func (v *visit) tried() string {
+	var acts []string
+	for _, s := range v.steps {
+		acts = append(acts, s.Change.Summary+" ("+stepWords(s)+")")
+	}
+	if len(acts) == 0 {
+		return "nothing was changed"
+	}
+	return strings.Join(acts, "; ")
+}
+
+// need is what the human should do: the rule's own words, or what follows from how the run stands.
+func (v *visit) need() string {
+	if v.rule != nil && v.rule.Escalate.Need != "" {
+		return v.rule.Escalate.Need
+	}
+	switch v.run.Outcome {
+	case NeedsHuman:
+		return "look whether the change has taken effect, then mend what is wrong by hand"
+	case RefusedRun:
+		return "decide whether to act by hand: remediator will not"
+	case Observed:
+		return "find the cause: no action of remediator's helps here"
+	case NoOutcome:
+		return "look at it now; remediator goes on: " + v.next()
+	default:
+		return "mend it by hand: remediator has done what it may"
+	}
+}
+
+// resolved is what is posted of a run that helped: what it was, why, what mended it, and how that is known.
+func (v *visit) resolved() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Resolved: %s\nSummary: %s\nCause: %s\nFix: %s\nVerified: %s", v.headline(), v.summary(), v.cause(), v.tried(), v.run.Detail)
+	v.reportUndo(&b)
+	fmt.Fprintf(&b, "\nReport: remediator report %s", v.run.ID)
+	return b.String()
+}
+
+// summary says what was at stake and how long.
+func (v *visit) summary() string {
+	text := fmt.Sprintf("rule %s mended %s", v.run.Rule, v.run.Target)
+	if began := v.run.Alert.StartsAt; !began.IsZero() && v.out.Now.After(began) {
+		text += fmt.Sprintf(" %s after the alert began", v.out.Now.Sub(began).Round(time.Second))
+	}
+	return text
+}
+
+// cause is what made the change legal, else what was seen when the run was decided.
+func (v *visit) cause() string {
+	var reasons []string
+	for _, s := range v.steps {
+		if s.State == StepApplied && !s.Undo {
+			reasons = append(reasons, s.Change.Evidence...)
+		}
+	}
+	if len(reasons) == 0 {
+		for _, look := range v.run.decisive() {
+			reasons = append(reasons, first(look.Summary, look.Err))
+		}
+	}
+	return first(strings.Join(reasons, "; "), "not known")
+}
+
+// standingWords says how a run at work stands.
+func (v *visit) standingWords() string {
+	return fmt.Sprintf("Update: %s\nStatus: %s\nNext: %s, by %s at the latest", v.headline(), v.status(), v.next(), clock(v.run.Until))
+}
+
+// status is how the run stands now.
+func (v *visit) status() string {
+	switch v.run.Phase {
+	case PhaseAsk:
+		return "waiting for a human to approve"
+	case PhaseApply, PhaseObserve:
+		return v.step().Change.Summary + " is under way"
+	case PhaseVerify:
+		if v.run.HeldFrom.IsZero() {
+			return "changed at " + clock(v.run.AppliedAt) + " and not well yet: " + v.lastLook()
+		}
+		return "changed at " + clock(v.run.AppliedAt) + " and well since " + clock(v.run.HeldFrom)
+	case PhaseUndo:
+		return "taking the change back"
+	default:
+		return "gathering facts"
+	}
+}
+
+// lastLook is what was seen last.
+func (v *visit) lastLook() string {
+	if len(v.run.Seen) == 0 {
+		return "nothing was seen yet"
+	}
+	last := v.run.Seen[len(v.run.Seen)-1]
+	return first(last.Summary, last.Err)
+}
+
+// next is what the run will do when what it waits for does not come.
+func (v *visit) next() string {
+	switch v.run.Phase {
+	case PhaseAsk:
+		return "without an answer a human is called"
+	case PhaseApply, PhaseObserve:
+		return "the change is read back, then verified"
+	case PhaseVerify:
+		if v.rule != nil && v.run.Rung+1 < len(v.rule.Rungs) {
+			return "if it does not get well, the next rung is tried"
+		}
+		return "if it does not get well, a human is called"
+	case PhaseUndo:
+		return "a human is called"
+	default:
+		return "the facts decide"
+	}
+}
