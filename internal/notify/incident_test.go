@@ -78,7 +78,7 @@ func TestIncidentThatNeverComes(t *testing.T) {
 		open  bool
 		state remediation.MessageState
 	}{
-		{remediation.Note, false, remediation.MessageDead},
+		{remediation.Note, false, remediation.MessageSkipped},
 		{remediation.Escalate, false, remediation.MessageDead},
 		{remediation.Resolve, false, remediation.MessageSkipped},
 		{remediation.Resolve, true, remediation.MessageSkipped}, // nothing is opened to be closed

@@ -158,11 +158,14 @@ func TestAnApprovedIrreversibleActNeedsTheSendersWord(t *testing.T) {
 
 func TestStorm(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, rule("cure", unhindered))
+	w := newWorld(t, rule("cure", unhindered, "tell: {pagerduty: {resolve_when: fixed, open_incident: true}}"))
 	w.expect(w.play(down(api)), fixed)
 	w.expect(w.play(down(web)), fixed)
 	v := w.play(down(mail)) // the third target within ten minutes
 	w.expect(v, refused(guard.Storm))
+	if v.Messages[0].Open {
+		t.Error("a run that a storm refused pages by itself")
+	}
 	w.expect(w.play(other(mail)), refused(guard.Storm))
 	page := w.told("remediator-storm-" + v.Run.ID)
 	if !slices.Equal(page, []remediation.MessageKind{remediation.Note}) {

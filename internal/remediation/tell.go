@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"github.com/mixillo/remediator/internal/executors"
+	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/rules"
 )
 
@@ -78,10 +79,11 @@ func (v *visit) address(m *Message) bool {
 	return true
 }
 
-// mayOpen: an incident is opened for what a human should know of now, and not for what was only observed or has passed.
+// mayOpen: an incident is opened for what a human should know of now, and not for what was only observed or has passed, nor for each of the
+// many runs that a storm refuses: that has its own page.
 func (v *visit) mayOpen() bool {
 	observed := v.run.Outcome == Observed && v.run.Mode == string(rules.Observe)
-	return v.run.Origin == ByAlert && v.run.Outcome != ResolvedItself && !observed
+	return v.run.Origin == ByAlert && v.run.Outcome != ResolvedItself && !observed && v.run.Reason != guard.Storm
 }
 
 func (v *visit) headline() string {

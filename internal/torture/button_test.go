@@ -35,6 +35,9 @@ func TestStopButton(t *testing.T) {
 			ctx, calm := context.WithCancel(t.Context())
 			defer calm()
 			c.open(ctx)
+			succeed(t, eventually(ctx, "every server listens", time.Minute, func() (bool, error) {
+				return !slices.ContainsFunc(c.replicas, func(r *replica) bool { return !r.listening() }), nil
+			}))
 			c.senderFor(nil)
 			b := button{campaign: c}
 			var all sync.WaitGroup
