@@ -22,11 +22,30 @@ func (a *api) Answer(ctx context.Context, answer remediation.Approval) error {
 	if asked := v.Run.Asked; asked != "" && strings.HasPrefix(asked, answer.Digest) {
 		answer.Digest = asked
 	}
+	if refusal := a.permits(ctx, v.Run, answer); refusal != nil {
+		return refusal
+	}
 	err = a.app.store.Answer(ctx, answer)
 	if errors.Is(err, remediation.ErrStaleHint) {
 		return fmt.Errorf("run %s asks nothing, asks something else, or has its answer: %w", answer.Run, err)
 	}
 	return err
+}
+
+// permits judges by the rule that asks whether somebody may answer.
+func (a *api) permits(ctx context.Context, run remediation.Run, answer remediation.Approval) error {
+	set, err := a.app.book.ByHash(ctx, run.RulesHash)
+	if err != nil {
+		return fmt.Errorf("reading the rules of run %s: %w", run.ID, err)
+	}
+	rule, ok := set.Rule(run.Rule)
+	if !ok {
+		return nil // the run finds out when it decides anew
+	}
+	if refusal := run.Permit(rule.Approval, answer); refusal != nil {
+		return refusal
+	}
+	return nil
 }
 
 // Mark implements http.Consent.

@@ -137,6 +137,7 @@ func (s *stage) serve(ctx context.Context) error {
 	s.url = "http://" + listener.Addr().String()
 	s.server = http.New(s.app.edge(connect.Secret{}))
 	go func() { _ = s.server.Serve(listener) }()
+	s.world.SetSlackApp(sandbox.SlackApp{URL: s.url + "/v1/slack/slack", Secret: demoSlackSecret})
 	s.world.SetWebhook(sandbox.Webhook{URL: s.url + "/v1/webhooks/pagerduty", Secret: demoSigningSecret})
 	return nil
 }

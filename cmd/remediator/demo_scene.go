@@ -14,6 +14,7 @@ import (
 
 const (
 	demoSigningSecret = "a-signing-secret-for-the-demo-only"
+	demoSlackSecret   = "a-slack-secret-for-the-demo-only"
 	demoBearerToken   = "a-bearer-token-for-the-demo-only" //nolint:gosec // of the sandbox
 )
 
@@ -91,7 +92,7 @@ func standard() map[string]connect.Config {
 func (s *stage) secrets() (map[string]string, error) {
 	files := map[string]string{}
 	for name, value := range map[string]string{
-		"signing": demoSigningSecret, "bearer": demoBearerToken,
+		"signing": demoSigningSecret, "slack-signing": demoSlackSecret, "bearer": demoBearerToken,
 		"pagerduty": sandbox.PagerDutyToken, "routing": sandbox.PagerDutyRoutingKey, "slack": sandbox.SlackToken,
 	} {
 		files[name] = filepath.Join(s.dir, name)
@@ -121,6 +122,7 @@ func (s *stage) connection(config connect.Config, files map[string]string) map[s
 	case *connect.SlackConfig:
 		return map[string]any{
 			"kind": "slack", "endpoint": s.world.SlackURL(), "insecure": true, "token_file": files["slack"], "channel": "#incidents",
+			"signing_secret_file": files["slack-signing"],
 		}
 	default:
 		return map[string]any{

@@ -119,7 +119,7 @@ func apiToken(file string) (connect.Secret, error) {
 func (a *app) edge(token connect.Secret) http.Config {
 	api := &api{app: a}
 	return http.Config{
-		Intake: a.engine, Reader: api, Control: api, Hand: api, Consent: api, Auditor: a.store, Ready: a.store.Err, Reload: a.reload,
+		Intake: a.engine, Reader: api, Control: api, Hand: api, Consent: api, Clicks: api, Auditor: a.store, Ready: a.store.Err, Reload: a.reload,
 		Gatherer: a.registry, Registerer: a.registry, Log: a.config.Log, Version: version, Token: token,
 		Roles: a.config.Roles,
 	}

@@ -28,6 +28,8 @@ type SlackConfig struct {
 	Endpoint string `yaml:"endpoint"`
 	// Token is a bot token. It needs chat:write, and channels:history and channels:read to find its own messages again.
 	Token Secret `yaml:"token" rules:"required"`
+	// SigningSecret is the app's; a click on a button is believed when it is signed by one of them. Without any there are no buttons.
+	SigningSecret []Secret `yaml:"signing_secret"`
 	// Channel is where messages go when a rule names no other: "#incidents" or an id.
 	Channel string `yaml:"channel"`
 	// Timeout of one call; 0 means 10 s.
@@ -106,6 +108,8 @@ type Post struct {
 	Text string
 	// Mentions are those whom the message names before its text: ids of users (U…, W…) and user groups (S…), or here or channel.
 	Mentions []string
+	// Ask puts buttons under the text by which people answer a plan.
+	Ask *Ask
 	// Marker travels in the message's metadata, where people do not see it, and Find finds it by.
 	Marker string
 }
@@ -127,6 +131,42 @@ func (s *Slack) Post(ctx context.Context, p Post) (string, error) {
 	}
 	s.remember(channel, id)
 	return ts, nil
+}
+
+// Ask is a question with two answers.
+type Ask struct{ Run, Digest string }
+
+// The buttons of a question, by their action_id.
+const (
+	ButtonApprove = "approve"
+	ButtonDeny    = "deny"
+)
+
+// blocks shows the text and the buttons. Slack takes at most 3,000 characters in a section; see https://api.slack.com/reference/block-kit/blocks.
+func (a Ask) blocks(words string) []slack.Block {
+	const most = 2900
+	if runes := []rune(words); len(runes) > most {
+		words = string(runes[:most]) + "…"
+	}
+	value := a.Run + " " + a.Digest
+	approve := slack.NewButtonBlockElement(ButtonApprove, value, slack.NewTextBlockObject(slack.PlainTextType, "Approve", false, false)).WithStyle(slack.StylePrimary)
+	deny := slack.NewButtonBlockElement(ButtonDeny, value, slack.NewTextBlockObject(slack.PlainTextType, "Deny", false, false)).WithStyle(slack.StyleDanger)
+	return []slack.Block{
+		slack.NewSectionBlock(slack.NewTextBlockObject(slack.MarkdownType, words, false, true), nil, nil),
+		slack.NewActionBlock("remediator", approve, deny),
+	}
+}
+
+// Replace puts a text in the place of a message and takes its buttons away. Called twice it does nothing more.
+func (s *Slack) Replace(ctx context.Context, channel, ts, text string) error {
+	id, err := s.channelID(ctx, s.channel(channel))
+	if err != nil {
+		return err
+	}
+	return s.do(ctx, call{doing: "replacing a message in " + id, mutates: true}, func(ctx context.Context, api *slack.Client) error {
+		_, _, _, err := api.UpdateMessageContext(ctx, id, ts, slack.MsgOptionText(harmless.Replace(text), false), slack.MsgOptionBlocks())
+		return err
+	})
 }
 
 // harmless escapes what Slack would read as mark-up; see https://api.slack.com/reference/surfaces/formatting#escaping.
@@ -155,6 +195,9 @@ func (p Post) options() []slack.MsgOption {
 	}
 	if p.Thread != "" {
 		opts = append(opts, slack.MsgOptionTS(p.Thread))
+	}
+	if p.Ask != nil {
+		opts = append(opts, slack.MsgOptionBlocks(p.Ask.blocks(p.words())...))
 	}
 	if p.Marker != "" {
 		opts = append(opts, slack.MsgOptionMetadata(slack.SlackMetadata{

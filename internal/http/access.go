@@ -35,14 +35,14 @@ func (e *edge) allowed(need right, by road, next nethttp.HandlerFunc) nethttp.Ha
 
 // Roles of a process that the edge knows. Health, readiness, metrics and the reload are served in every role.
 const (
-	IngestRole = "ingest" // takes webhooks
+	IngestRole = "ingest" // takes webhooks, and clicks on buttons
 	UIRole     = "ui"     // serves the API
 )
 
 // inRole refuses what this process was not started for, in words that let a sender keep its delivery.
 func (e *edge) inRole(r route) nethttp.HandlerFunc {
 	switch {
-	case strings.HasPrefix(r.pattern, "/v1/webhooks/"):
+	case strings.HasPrefix(r.pattern, "/v1/webhooks/"), strings.HasPrefix(r.pattern, "/v1/slack/"):
 		if !e.plays(IngestRole) {
 			return func(w nethttp.ResponseWriter, _ *nethttp.Request) {
 				busy(w, "this process takes no webhooks: it lacks the role "+IngestRole)

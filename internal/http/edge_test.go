@@ -56,6 +56,9 @@ func (b *book) Status(context.Context) (Status, error)            { return b.sta
 func (b *book) Pause(_ context.Context, p guard.Pause) error      { return b.note(p) }
 func (b *book) Release(_ context.Context, r Release) (int, error) { return 2, b.note(r) }
 func (b *book) Unpin(_ context.Context, u Unpin) (string, error)  { return "run-9", b.note(u) }
+func (b *book) Click(_ context.Context, connection string, _ nethttp.Header, body []byte) error {
+	return b.note("click on " + connection + ": " + string(body))
+}
 func (b *book) Start(_ context.Context, p remediation.ByPerson) (string, error) {
 	return "run-8", b.note(p)
 }
@@ -73,7 +76,7 @@ func newStand(intake intakeFunc) *stand {
 	reg := prometheus.NewRegistry()
 	b := &book{}
 	return &stand{book: b, reg: reg, cfg: Config{
-		Intake: intake, Reader: b, Control: b, Hand: b, Consent: b, Auditor: b, Gatherer: reg, Registerer: reg,
+		Intake: intake, Reader: b, Control: b, Hand: b, Clicks: b, Consent: b, Auditor: b, Gatherer: reg, Registerer: reg,
 		Ready:   func() error { return nil },
 		Reload:  func(context.Context) error { return nil },
 		Log:     slog.New(slog.NewTextHandler(io.Discard, nil)),

@@ -65,6 +65,13 @@ type Consent interface {
 	Declare(ctx context.Context, actor string) (string, error)
 }
 
+// Clicks takes the clicks of people on buttons in Slack.
+type Clicks interface {
+	// Click authenticates a request of a Slack connection and carries it out. ErrUnsigned when it is not Slack's, remediation.ErrNotFound when
+	// there is no such connection. What the person has to know they are told in Slack.
+	Click(ctx context.Context, connection string, header nethttp.Header, body []byte) error
+}
+
 // Config is what the edge needs. Every field without a default is required.
 type Config struct {
 	Intake     Intake
@@ -72,6 +79,7 @@ type Config struct {
 	Control    Control
 	Hand       Hand
 	Consent    Consent
+	Clicks     Clicks
 	Auditor    Auditor
 	Ready      func() error                    // nil while deliveries can be accepted; its text is public
 	Reload     func(ctx context.Context) error // reads the rules again

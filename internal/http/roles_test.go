@@ -9,13 +9,13 @@ import (
 func TestRoles(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		roles        []string
-		webhook, api int
+		roles                []string
+		webhook, clicks, api int
 	}{
-		"all by default": {nil, 202, 200},
-		"ingest":         {[]string{"ingest"}, 202, 403},
-		"ui":             {[]string{"ui"}, 503, 200},
-		"worker":         {[]string{"worker"}, 503, 403},
+		"all by default": {nil, 202, 200, 200},
+		"ingest":         {[]string{"ingest"}, 202, 200, 403},
+		"ui":             {[]string{"ui"}, 503, 503, 200},
+		"worker":         {[]string{"worker"}, 503, 503, 403},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -26,12 +26,14 @@ func TestRoles(t *testing.T) {
 			for _, r := range e.routes() {
 				want := 200
 				switch {
+				case strings.Contains(r.pattern, "/slack/"):
+					want = c.clicks
 				case strings.Contains(r.pattern, "/webhooks/"):
 					want = c.webhook
 				case strings.HasPrefix(r.pattern, "/v1/"):
 					want = c.api
 				}
-				path := strings.NewReplacer("{id}", "x", "{source}", "alertmanager").Replace(r.pattern)
+				path := strings.NewReplacer("{id}", "x", "{source}", "alertmanager", "{connection}", "slack").Replace(r.pattern)
 				w := send(h, r.method, path, `{"target":"api","reason":"because"}`)
 				got := w.Code
 				if want == 200 && (got < 300 || got == 400) { // past the door

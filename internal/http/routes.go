@@ -58,6 +58,7 @@ func (e *edge) routes() []route {
 		{get, "/metrics", public, e.exposition(), []int{ok}},
 		{post, "/v1/webhooks/{source}", public, e.webhook,
 			[]int{accepted, badRequest, unsigned, notFound, tooLarge, unavailable}},
+		{post, "/v1/slack/{connection}", public, e.click, []int{ok, badRequest, unsigned, notFound, unavailable}},
 		{post, "/-/reload", api, e.reload, []int{ok, badRequest, forbidden}},
 		{get, "/v1/status", api, e.status, []int{ok, forbidden}},
 		{get, "/v1/runs", api, e.runs, []int{ok, badRequest, forbidden}},

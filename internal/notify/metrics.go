@@ -18,7 +18,7 @@ const (
 // kinds of message by channel. Nothing else is told, so the label set is closed.
 var kinds = map[remediation.Channel][]remediation.MessageKind{
 	remediation.PagerDuty: {remediation.Acknowledge, remediation.Note, remediation.Resolve, remediation.Escalate},
-	remediation.Slack:     {remediation.Post, remediation.Escalate},
+	remediation.Slack:     {remediation.Post, remediation.Escalate, remediation.Replace},
 }
 
 type metrics struct {

@@ -15,6 +15,8 @@ type room interface {
 	io.Closer
 	Post(ctx context.Context, p connect.Post) (string, error)
 	Find(ctx context.Context, channel, thread, marker string) (string, bool, error)
+	Replace(ctx context.Context, channel, ts, text string) error
+	Clickable() bool
 }
 
 // tellSlack posts into the thread of the lane's first message. The marker lets a post whose answer was lost be found again.
@@ -22,6 +24,9 @@ func (n *Notifier) tellSlack(ctx context.Context, m remediation.Message, thread 
 	slack, err := client[room](n, m)
 	if err != nil {
 		return told{}, err
+	}
+	if m.Kind == remediation.Replace {
+		return replace(ctx, slack, m, thread)
 	}
 	if inDoubt(m) {
 		ts, found, err := slack.Find(ctx, m.Room, thread, m.ID)
@@ -33,11 +38,32 @@ func (n *Notifier) tellSlack(ctx context.Context, m remediation.Message, thread 
 		}
 	}
 	before(m.Channel, remediation.Post)
-	ts, err := slack.Post(ctx, connect.Post{Channel: m.Room, Thread: thread, Text: m.Text, Mentions: m.Mentions, Marker: m.ID})
+	post := connect.Post{Channel: m.Room, Thread: thread, Text: m.Text, Mentions: m.Mentions, Marker: m.ID}
+	if m.Asks != "" && slack.Clickable() {
+		post.Ask = &connect.Ask{Run: m.Run, Digest: m.Asks}
+	}
+	ts, err := slack.Post(ctx, post)
 	if err != nil {
 		return told{}, fmt.Errorf("posting: %w", err)
 	}
 	after(m.Channel, remediation.Post)
+	return sentAs(ts), nil
+}
+
+// replace puts the message in the place of the one it is of, which is found by its marker. Replacing it again changes nothing.
+func replace(ctx context.Context, slack room, m remediation.Message, thread string) (told, error) {
+	ts, found, err := slack.Find(ctx, m.Room, thread, m.Of)
+	switch {
+	case err != nil:
+		return told{}, fmt.Errorf("looking for the post to replace: %w", err)
+	case !found:
+		return told{state: remediation.MessageSkipped, why: "the post to replace is not there"}, nil
+	}
+	before(m.Channel, m.Kind)
+	if err := slack.Replace(ctx, m.Room, ts, m.Text); err != nil {
+		return told{}, fmt.Errorf("replacing a post: %w", err)
+	}
+	after(m.Channel, m.Kind)
 	return sentAs(ts), nil
 }
 

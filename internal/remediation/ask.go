@@ -2,6 +2,7 @@ package remediation
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mixillo/remediator/internal/executors"
@@ -28,14 +29,17 @@ func (v *visit) asks(c executors.Change) bool {
 
 // askPeople shows the plan to people, which pages them, and lets the run wait for their answer. No lock is held meanwhile.
 func (v *visit) askPeople(c executors.Change, digest string) {
-	v.run.Asked, v.run.Phase = digest, PhaseAsk
-	v.wait(v.rule.Approval)
+	v.run.Asked, v.run.Yes, v.run.Phase = digest, nil, PhaseAsk
+	v.wait(v.rule.Approval.Within)
 	v.run.Until = v.run.WakeAt
 	v.journal(EntryAsked, fmt.Sprintf("a human is asked to approve until %s: %s", clock(v.run.Until), c.Summary))
 	text := v.question(c, digest)
 	v.tell(PagerDuty, Escalate, "remediator asks for an approval: "+c.Summary)
 	v.tell(PagerDuty, Note, text)
 	v.tell(Slack, Post, text)
+	if n := len(v.out.Messages) - 1; v.out.Messages[n].Channel == Slack {
+		v.out.Messages[n].Asks, v.run.Question = digest, v.out.Messages[n].ID
+	}
 }
 
 // question is the note that asks: what was seen, what would be done, and how to answer.
@@ -57,16 +61,59 @@ func (v *visit) hear() {
 	a := v.approval
 	switch {
 	case !v.episode.EndedAt.IsZero():
+		v.closeQuestion("the alert resolved at " + clock(v.episode.EndedAt))
 		v.refuse(guard.Refuse(guard.NotFiring, "the alert resolved at %s", clock(v.episode.EndedAt)))
 	case a != nil && a.Approved:
-		v.run.Approved, v.run.Asked, v.run.Phase = a.Digest, "", PhaseDecide
-		v.journal(EntryApproved, fmt.Sprintf("%s approved the plan", a.Actor))
+		v.hearYes(*a)
 	case a != nil:
+		v.closeQuestion(fmt.Sprintf("%s said no: %s", a.Actor, oneLine(a.Reason)))
 		v.refuse(guard.Refuse(guard.Denied, "%s said no: %s", a.Actor, a.Reason))
 	case !v.out.Now.Before(v.run.Until):
+		v.closeQuestion("nobody answered until " + clock(v.run.Until))
 		v.escalate("nobody answered whether remediator may act")
 		v.refuse(guard.Refuse(guard.ApprovalExpired, "nobody answered until %s", clock(v.run.Until)))
 	default:
 		v.wait(v.run.Until.Sub(v.out.Now))
+	}
+}
+
+// hearYes counts who has said yes. A rule that has gone meanwhile is judged when the run decides anew.
+func (v *visit) hearYes(a Approval) {
+	v.run.Yes = append(v.run.Yes, a.Actor)
+	v.journal(EntryApproved, fmt.Sprintf("%s approved the plan", a.Actor))
+	if v.rule != nil && len(v.run.Yes) < v.rule.Approval.People {
+		v.tell(Slack, Post, fmt.Sprintf("%s said yes; %d more to go", a.Actor, v.rule.Approval.People-len(v.run.Yes)))
+		v.wait(v.run.Until.Sub(v.out.Now))
+		return
+	}
+	v.closeQuestion("approved by " + strings.Join(v.run.Yes, " and "))
+	v.run.Approved, v.run.Asked, v.run.Phase = a.Digest, "", PhaseDecide
+}
+
+// closeQuestion puts what became of the question in the place of its buttons.
+func (v *visit) closeQuestion(what string) {
+	if v.run.Question == "" {
+		return
+	}
+	v.tell(Slack, Replace, fmt.Sprintf("%s: remediator asked for an approval: %s", v.headline(), what))
+	if n := len(v.out.Messages) - 1; n >= 0 && v.out.Messages[n].Kind == Replace {
+		v.out.Messages[n].Of = v.run.Question
+	}
+	v.run.Question = ""
+}
+
+// Permit judges whether somebody may answer what the run asks: a *guard.Refusal says why not. Whoever may answer may say no.
+func (r Run) Permit(policy rules.Approval, a Approval) *guard.Refusal {
+	switch {
+	case len(policy.By) > 0 && !slices.Contains(policy.By, a.Actor):
+		return guard.Refuse(guard.NeedsApproval, "%s is not among those who may answer", a.Actor)
+	case !a.Approved:
+		return nil
+	case r.Actor == a.Actor && r.Origin == ByHand && !policy.Self:
+		return guard.Refuse(guard.NeedsApproval, "%s has started the run: another person has to approve it", a.Actor)
+	case slices.Contains(r.Yes, a.Actor):
+		return guard.Refuse(guard.NeedsApproval, "%s has said yes already: another person has to", a.Actor)
+	default:
+		return nil
 	}
 }

@@ -2,6 +2,7 @@ package remediation
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/mixillo/remediator/internal/alert"
@@ -179,6 +180,8 @@ type Run struct {
 	Acted     bool      `json:"acted"`               // an intent was recorded
 	Asked     string    `json:"asked,omitempty"`     // digest of the plan that a human was shown
 	Approved  string    `json:"approved,omitempty"`  // digest of the plan that a human has approved
+	Question  string    `json:"question,omitempty"`  // the post that asks, until its buttons are replaced
+	Yes       []string  `json:"yes,omitempty"`       // who has said yes to the plan that was asked about
 	Acked     bool      `json:"acked,omitempty"`     // an acknowledgement was sent to the outbox
 	Escalated bool      `json:"escalated,omitempty"` // an escalation was sent to the outbox
 	PostedAt  time.Time `json:"posted_at,omitzero"`  // when people were last told on Slack
@@ -206,6 +209,9 @@ type Run struct {
 	Seen    []Seen `json:"seen,omitempty"`
 	Looks   int    `json:"looks,omitempty"` // how many of Seen were before the first act
 }
+
+// Heard reports whether the run has taken note of the answer already, and waits for another person's.
+func (r Run) Heard(a Approval) bool { return a.Approved && slices.Contains(r.Yes, a.Actor) }
 
 // Seen is one thing a probe found, kept for notes and the timeline.
 type Seen struct {
@@ -268,6 +274,7 @@ const (
 	Resolve     MessageKind = "resolve"
 	Escalate    MessageKind = "escalate"
 	Post        MessageKind = "post"
+	Replace     MessageKind = "replace" // takes the place of an earlier post, with its buttons
 )
 
 // Message is one thing to tell, kept in the outbox until it is told. Messages of one run and channel are told in order.
@@ -285,6 +292,8 @@ type Message struct {
 	Room        string      `json:"room,omitempty"` // Slack's channel
 	Text        string      `json:"text"`
 	Mentions    []string    `json:"mentions,omitempty"` // whom a post names, as the rules file does
+	Asks        string      `json:"asks,omitempty"`     // digest of the plan that a post asks about, with buttons
+	Of          string      `json:"of,omitempty"`       // the message that this one takes the place of
 	// Open asks to open an incident through Events v2 when there is none for the key; Summary and Severity describe it.
 	Open     bool   `json:"open,omitempty"`
 	Summary  string `json:"summary,omitempty"`

@@ -65,7 +65,13 @@ func (b *builder) limits(dr *draft) {
 		},
 		Freezes: b.freezes,
 	}
-	dr.Approval = b.pick(approvalWithin, g.Approval, common.Approval)
+	dr.Approval = Approval{
+		Within: b.pick(approvalWithin, g.Approval, common.Approval), By: either(g.Approvers, common.Approvers),
+		People: firstWritten(1, g.Approvals, common.Approvals), Self: firstWritten(false, g.SelfApproval, common.SelfApproval),
+	}
+	if by := dr.Approval.By; len(by) > 0 && dr.Approval.People > len(by) {
+		b.at(dr.node, mistake{id: "bad-value", message: fmt.Sprintf("%d people have to approve, and %d may", dr.Approval.People, len(by))})
+	}
 	dr.Breaker = breaker.Policy{
 		Failures:   firstWritten(breakerFailures, g.Failures, common.Failures),
 		ProbeAfter: b.pick(probeAfter, g.ProbeAfter, common.ProbeAfter),
@@ -77,7 +83,7 @@ func (b *builder) limits(dr *draft) {
 func (b *builder) checkGuard(d *decoder, g *guardText) {
 	for name, number := range map[string]*int{
 		"per_hour": g.PerHour, "per_day": g.PerDay, "target_per_hour": g.TargetPerHour, "target_per_day": g.TargetPerDay,
-		"fleet_per_hour": g.FleetPerHour, "fleet_per_day": g.FleetPerDay, "failures": g.Failures,
+		"fleet_per_hour": g.FleetPerHour, "fleet_per_day": g.FleetPerDay, "failures": g.Failures, "approvals": g.Approvals,
 	} {
 		d.atLeast(d.node(number, nil), name, number, 1)
 	}

@@ -116,8 +116,8 @@ func TestGuardsOfRuleAndDefaults(t *testing.T) {
 		if diff := cmp.Diff(want, rule.Limits); diff != "" {
 			t.Errorf("%s: limits (-want +got):\n%s", name, diff)
 		}
-		if rule.Approval != 5*time.Minute {
-			t.Errorf("%s: approval is %s", name, rule.Approval)
+		if rule.Approval.Within != 5*time.Minute {
+			t.Errorf("%s: approval is %s", name, rule.Approval.Within)
 		}
 	}
 }
@@ -163,8 +163,8 @@ func TestGuardsAtSpeed(t *testing.T) {
 		Fleet:    []guard.Window{per(6, time.Minute), per(20, 24*time.Minute)},
 		Cooldown: 12 * time.Hour, Settle: 12 * time.Hour, Inverse: 12 * time.Hour, Storm: guard.StormLimit{Targets: 3, Within: 24 * time.Minute},
 	}
-	if diff := cmp.Diff(want, rule.Limits); diff != "" || rule.Approval != time.Second {
-		t.Errorf("approval %s, limits (-want +got):\n%s", rule.Approval, diff)
+	if diff := cmp.Diff(want, rule.Limits); diff != "" || rule.Approval.Within != time.Second {
+		t.Errorf("approval %s, limits (-want +got):\n%s", rule.Approval.Within, diff)
 	}
 }
 

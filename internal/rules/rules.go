@@ -68,7 +68,7 @@ type Rule struct {
 	Limits      guard.Limits   // the settle time covers how far the rule's own facts look back
 	Breaker     breaker.Policy // probe_after: 0s is one that only a release closes
 	MaxAge      time.Duration  // events older than this are stale before the first act
-	Approval    time.Duration  // how long a plan waits for a human in mode approve
+	Approval    Approval       // who answers a plan in mode approve
 	Verify      *Verify        // nil: the rule cannot end in `fixed`
 	Tell        Tell
 	Escalate    Escalate
@@ -127,6 +127,14 @@ type TellSlack struct {
 	Every      time.Duration // how often people are told how a run at work stands; 0: never
 	// Mention are the people whom a call for help names: ids of Slack users (U…, W…) or user groups (S…), or here or channel.
 	Mention []string
+}
+
+// Approval says who may answer a plan, and how long it waits for them.
+type Approval struct {
+	Within time.Duration
+	By     []string // names of those who may; empty: everyone who reaches the API
+	People int      // how many different ones have to say yes; at least 1
+	Self   bool     // whoever started the run by hand may say yes to it too
 }
 
 // Escalate says when a run that has not ended calls for a person, and what it asks of them.

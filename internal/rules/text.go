@@ -76,6 +76,9 @@ type guardText struct {
 	StormTargets  *int           `yaml:"storm_targets"`
 	StormWithin   *time.Duration `yaml:"storm_within"`
 	Approval      *time.Duration `yaml:"approval"`
+	Approvers     []string       `yaml:"approvers"`
+	Approvals     *int           `yaml:"approvals"`
+	SelfApproval  *bool          `yaml:"self_approval"`
 }
 
 // budgetsText holds windows such as 2/1h.

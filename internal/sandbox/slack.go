@@ -32,6 +32,7 @@ type slackServer struct {
 
 	mu       sync.Mutex
 	messages []*SlackMessage
+	app      SlackApp
 	last     int64
 }
 
@@ -50,7 +51,7 @@ type method func(s *slackServer, form url.Values) (out object, failure string)
 func (s *slackServer) handler() http.Handler {
 	mux := http.NewServeMux()
 	for name, m := range map[string]method{
-		"auth.test": authTest, "chat.postMessage": postMessage, "chat.update": updateMessage,
+		"auth.test": authTest, "chat.postMessage": postMessage, "chat.postEphemeral": postEphemeral, "chat.update": updateMessage,
 		"conversations.history": history, "conversations.replies": replies, "reactions.add": addReaction,
 	} {
 		mux.HandleFunc("/api/"+name, s.serve(name, m))

@@ -235,7 +235,7 @@ func readApproval(ctx context.Context, t tx, run remediation.Run) (*remediation.
 		return nil, fmt.Errorf("reading the answer to run %s: %w", run.ID, err)
 	}
 	for _, a := range all {
-		if a.Digest == run.Asked {
+		if a.Digest == run.Asked && !run.Heard(a) {
 			return &a, nil
 		}
 	}

@@ -149,7 +149,7 @@ func (v *View) Unmark(ctx context.Context, target, name string) (was bool, err e
 // approval is the answer to what the run has asked.
 func (r *rows) approval(of remediation.Run) *remediation.Approval {
 	a, answered := r.approvals[of.ID]
-	if of.Asked == "" || !answered || a.Digest != of.Asked {
+	if of.Asked == "" || !answered || a.Digest != of.Asked || of.Heard(a) {
 		return nil
 	}
 	return &a

@@ -1,0 +1,106 @@
+package connect
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/slack-go/slack"
+)
+
+// clickWindow is how old a signed request may be; see https://api.slack.com/authentication/verifying-requests-from-slack.
+const clickWindow = 5 * time.Minute
+
+// ErrUnsigned is returned, wrapped, for a request that is not signed by the app's secret, or was signed too long ago.
+var ErrUnsigned = errors.New("the request is not signed as Slack signs")
+
+// Click is a person's click on a button of ours.
+type Click struct {
+	Approve     bool
+	Run, Digest string
+	User        string // Slack's id of the person
+	Channel     string // where the button stands
+}
+
+var (
+	slackUser  = regexp.MustCompile(`^[UW][A-Z0-9]{2,20}$`)
+	clickValue = regexp.MustCompile(`^([0-9A-Za-z-]{1,64}) ([0-9a-f]{64})$`)
+)
+
+// Click authenticates a request of Slack's and reads it. ErrUnsigned when it is not Slack's; another error when it is no click on a button of
+// ours. It calls nothing.
+func (s *Slack) Click(header http.Header, body []byte, now time.Time) (Click, error) {
+	if err := s.signed(header, body, now); err != nil {
+		return Click{}, err
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return Click{}, fmt.Errorf("reading the click: %w", err)
+	}
+	var got slack.InteractionCallback
+	if err := json.Unmarshal([]byte(form.Get("payload")), &got); err != nil {
+		return Click{}, errors.New("reading the click: its payload is not what Slack sends")
+	}
+	return readClick(got)
+}
+
+func readClick(got slack.InteractionCallback) (Click, error) {
+	actions := got.ActionCallback.BlockActions
+	if got.Type != slack.InteractionTypeBlockActions || len(actions) != 1 || !slackUser.MatchString(got.User.ID) {
+		return Click{}, errors.New("it is no click of one person on one button")
+	}
+	value := clickValue.FindStringSubmatch(actions[0].Value)
+	if id := actions[0].ActionID; value == nil || id != ButtonApprove && id != ButtonDeny {
+		return Click{}, errors.New("the button is none of ours")
+	}
+	return Click{
+		Approve: actions[0].ActionID == ButtonApprove, Run: value[1], Digest: value[2], User: got.User.ID, Channel: got.Channel.ID,
+	}, nil
+}
+
+// signed judges the signature v0 over time and body, under any of the secrets.
+func (s *Slack) signed(header http.Header, body []byte, now time.Time) error {
+	stamp := header.Get("X-Slack-Request-Timestamp")
+	seconds, err := strconv.ParseInt(stamp, 10, 64)
+	if err != nil || now.Sub(time.Unix(seconds, 0)).Abs() > clickWindow {
+		return fmt.Errorf("%w: its time is missing or more than %s away", ErrUnsigned, clickWindow)
+	}
+	given, err := hex.DecodeString(strings.TrimPrefix(header.Get("X-Slack-Signature"), "v0="))
+	if err != nil || !strings.HasPrefix(header.Get("X-Slack-Signature"), "v0=") {
+		return fmt.Errorf("%w: the signature is missing or none", ErrUnsigned)
+	}
+	for _, place := range s.cfg.SigningSecret {
+		secret, err := place.Read()
+		if err != nil {
+			return err
+		}
+		mac := hmac.New(sha256.New, []byte(secret.Reveal()))
+		mac.Write([]byte("v0:" + stamp + ":"))
+		mac.Write(body)
+		if hmac.Equal(mac.Sum(nil), given) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: no secret fits", ErrUnsigned)
+}
+
+// Clickable reports whether clicks on buttons can be believed: without a signing secret none is shown.
+func (s *Slack) Clickable() bool { return len(s.cfg.SigningSecret) > 0 }
+
+// Whisper tells one person in a channel something that nobody else sees. Called twice it tells twice.
+func (s *Slack) Whisper(ctx context.Context, channel, user, text string) error {
+	return s.do(ctx, call{doing: "whispering in " + channel, mutates: true}, func(ctx context.Context, api *slack.Client) error {
+		_, err := api.PostEphemeralContext(ctx, channel, user, slack.MsgOptionText(harmless.Replace(text), false))
+		return err
+	})
+}
