@@ -27,12 +27,34 @@ func (v *visit) decide(ctx context.Context) {
 	}
 	v.gatherRest(ctx)
 	if len(v.bound.Actions) == 0 {
-		v.finish(Observed, "the rule only diagnoses; a human is called")
+		v.diagnose()
 		return
 	}
 	if v.agree() {
 		v.plan(ctx)
 	}
+}
+
+// diagnose ends a run whose rule does not act. A rule may hold the automation on its target: of a breach nothing may be mended by itself.
+func (v *visit) diagnose() {
+	if v.rule.Hold <= 0 {
+		v.finish(Observed, "the rule only diagnoses; a human is called")
+		return
+	}
+	p := guard.Pause{
+		Scope: guard.Target, Name: v.run.Target, Actor: "rule " + v.rule.Name, Reason: v.headline(), Since: v.out.Now, Until: v.out.Now.Add(v.rule.Hold),
+	}
+	v.out.Pause = &p
+	v.finish(Observed, fmt.Sprintf("all automation on %s is held until %s; a human is called", v.run.Target, p.Until.UTC().Format(time.DateTime+"Z")))
+}
+
+// mode is how far a rule may go for this alert by itself.
+func (v *visit) mode(rule *rules.Rule) rules.Mode {
+	if v.run.Origin == ByHand {
+		return rule.Mode // whoever starts it by hand knows how severe it is
+	}
+	severity, _ := v.set.Severity(v.run.Alert.Labels)
+	return rule.Mode.Within(severity.Most)
 }
 
 // decideSafely turns a panic of a guard, a probe or a plan into a refusal: what cannot be judged is not done.
@@ -134,7 +156,7 @@ type choice struct {
 
 // consider judges one candidate. A rule that cannot be judged bars those behind it: with its facts it might have come first.
 func (v *visit) consider(ctx context.Context, c *choice) {
-	observes := v.rule.Mode == rules.Observe
+	observes := v.mode(v.rule) == rules.Observe
 	if age := v.e.Now().Sub(v.run.EventAt); age > v.rule.MaxAge && v.run.Approved == "" { // a human knows how old it is
 		c.stale = first(c.stale, fmt.Sprintf("the event is %s old, older than %s", age.Round(time.Second), v.rule.MaxAge))
 		v.ruling(StaleEvent, c.stale)
@@ -188,7 +210,9 @@ func (v *visit) chose(c choice) bool {
 func (v *visit) take(name string) {
 	v.bind(name)
 	v.facts = rules.Facts{} // what is asked already is not asked again: see gather
-	v.run.Rule, v.run.Mode = name, string(v.rule.Mode)
+	v.run.Rule, v.run.Mode = name, string(v.mode(v.rule))
+	severity, _ := v.set.Severity(v.run.Alert.Labels)
+	v.run.Severity = severity.Name
 	v.journal(EntryChosen, fmt.Sprintf("rule %s was chosen on %s", name, v.run.Target))
 }
 

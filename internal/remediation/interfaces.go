@@ -210,12 +210,13 @@ type Commit struct {
 	Effect  breaker.Effect
 	Breaker breaker.Policy
 	Unlock  bool
-	Unlatch bool        // nothing that the run did has had an effect: it leaves no latch
-	Want    *guard.Want // the run wants to act, whatever becomes of it
-	Storm   *StormCall  // the run was refused for a storm
-	Debts   []Debt      // opened, or settled when SettledAt is set
-	Spawn   []Run       // follow-ups
-	Lease   time.Time   // until when the claim goes on; zero: release it
+	Unlatch bool         // nothing that the run did has had an effect: it leaves no latch
+	Want    *guard.Want  // the run wants to act, whatever becomes of it
+	Storm   *StormCall   // the run was refused for a storm
+	Pause   *guard.Pause // all automation on the run's target is to stop
+	Debts   []Debt       // opened, or settled when SettledAt is set
+	Spawn   []Run        // follow-ups
+	Lease   time.Time    // until when the claim goes on; zero: release it
 }
 
 // StormCall pages once for a storm: the message is told when no run was refused for one since Since, or since the last release.

@@ -118,13 +118,21 @@ func (v *visit) acknowledge(c executors.Change) {
 
 // escalateLate calls a human once a run has been at it for too long.
 func (v *visit) escalateLate() {
-	if v.run.State == Done || v.rule == nil || !v.run.Acted || v.run.Escalated || !v.run.ByRule() || v.rule.Escalate.After <= 0 {
+	if v.run.State == Done || v.rule == nil || !v.run.Acted || v.run.Escalated || !v.run.ByRule() {
 		return
 	}
-	if v.out.Now.Sub(v.run.CreatedAt) < v.rule.Escalate.After {
-		return
+	if after := v.patience(); after > 0 && v.out.Now.Sub(v.run.CreatedAt) >= after {
+		v.escalate(fmt.Sprintf("not fixed within %s; remediator is still at it", after))
 	}
-	v.escalate(fmt.Sprintf("not fixed within %s; remediator is still at it", v.rule.Escalate.After))
+}
+
+// patience is how long people leave the run alone: what the severity allows, but never longer than the rule says.
+func (v *visit) patience() time.Duration {
+	severity, _ := v.set.Severity(v.run.Alert.Labels)
+	if own := v.rule.Escalate.After; severity.After <= 0 || own > 0 && own < severity.After {
+		return own
+	}
+	return severity.After
 }
 
 func (v *visit) escalate(why string) {

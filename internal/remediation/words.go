@@ -159,6 +159,7 @@ type Run struct {
 	Places    map[string]int `json:"places,omitempty"`
 	Rule      string         `json:"rule,omitempty"`
 	Mode      string         `json:"mode,omitempty"`
+	Severity  string         `json:"severity,omitempty"` // as the rules name it
 	RulesHash string         `json:"rules_hash"`
 	Actor     string         `json:"actor,omitempty"` // who started a run by hand
 	Note      string         `json:"note,omitempty"`  // the reason a human gave

@@ -51,6 +51,7 @@ func (b *builder) rule(n *yaml.Node) *Rule {
 	for _, r := range dr.rungs {
 		dr.Rungs = append(dr.Rungs, Rung{Kind: r.kind.Name})
 	}
+	b.hold(dr)
 	b.choose(dr)
 	b.permit(dr)
 	b.bind(dr)
@@ -96,6 +97,21 @@ func firstText[T ~string](texts ...T) T {
 		}
 	}
 	return ""
+}
+
+// hold reads for how long the rule stops the automation on its target.
+func (b *builder) hold(dr *draft) {
+	if dr.text.Hold == nil {
+		return
+	}
+	n := dr.decoder.node(dr.text.Hold, dr.node)
+	switch {
+	case len(dr.text.Do) > 0:
+		b.at(n, mistake{id: "bad-value", message: "a rule that holds the automation on its target cannot act on it", hint: "remove do, or hold"})
+	case *dr.text.Hold <= 0:
+		b.at(n, mistake{id: "bad-value", message: "hold must be longer than 0s"})
+	}
+	dr.Hold = *dr.text.Hold
 }
 
 // pick is the first written duration, else the built-in one at the world's speed.

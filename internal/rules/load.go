@@ -94,6 +94,7 @@ func (b *builder) build(top *yaml.Node) {
 	b.protect(d, file.Protected)
 	b.retention(d, file.Retention)
 	b.freezing(file.Freezes)
+	b.severities(file.Severities)
 	b.defaults = file.Defaults
 	b.checkGuard(d, &file.Defaults.Guard)
 	b.budgets = b.defaults.Guard.over(builtinBudgets())

@@ -40,8 +40,9 @@ type Set struct {
 	Targets     map[string]executors.Target
 	Rules       []*Rule // in file order
 	// Protected names targets, and identities such as "cloud_run/PROJECT/REGION/SERVICE", that are remediator's own: never acted on.
-	Protected []string
-	Retention Retention
+	Protected  []string
+	Severities []Severity // most severe first
+	Retention  Retention
 
 	byName map[string]*Rule
 	index  *index
@@ -72,6 +73,7 @@ type Rule struct {
 	Verify      *Verify        // nil: the rule cannot end in `fixed`
 	Tell        Tell
 	Escalate    Escalate
+	Hold        time.Duration // all automation on the target is held for so long once the rule is chosen; 0: it is not
 	Afterwards  []Afterward
 	Rungs       []Rung // the ladder of `do`, empty for a rule that only diagnoses and escalates
 

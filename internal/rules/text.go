@@ -16,6 +16,7 @@ type fileText struct {
 	Targets     *yaml.Node    `yaml:"targets"`
 	Protected   []string      `yaml:"protected"`
 	Freezes     []*yaml.Node  `yaml:"freezes"`
+	Severities  []*yaml.Node  `yaml:"severities"`
 	Retention   retentionText `yaml:"retention"`
 	Defaults    defaultsText  `yaml:"defaults"`
 	Rules       []*yaml.Node  `yaml:"rules"`
@@ -30,19 +31,20 @@ type defaultsText struct {
 }
 
 type ruleText struct {
-	Name        string       `yaml:"name" rules:"required"`
-	Description string       `yaml:"description"`
-	Match       *yaml.Node   `yaml:"match"`
-	Target      *yaml.Node   `yaml:"target" rules:"required"`
-	Mode        Mode         `yaml:"mode"`
-	Gather      *yaml.Node   `yaml:"gather"`
-	If          string       `yaml:"if"`
-	Do          []*yaml.Node `yaml:"do"`
-	Verify      *verifyText  `yaml:"verify"`
-	Guard       guardText    `yaml:"guard"`
-	Tell        tellText     `yaml:"tell"`
-	Escalate    escalateText `yaml:"escalate"`
-	Afterwards  []*yaml.Node `yaml:"afterwards"`
+	Name        string         `yaml:"name" rules:"required"`
+	Description string         `yaml:"description"`
+	Match       *yaml.Node     `yaml:"match"`
+	Target      *yaml.Node     `yaml:"target" rules:"required"`
+	Mode        Mode           `yaml:"mode"`
+	Gather      *yaml.Node     `yaml:"gather"`
+	If          string         `yaml:"if"`
+	Do          []*yaml.Node   `yaml:"do"`
+	Hold        *time.Duration `yaml:"hold"`
+	Verify      *verifyText    `yaml:"verify"`
+	Guard       guardText      `yaml:"guard"`
+	Tell        tellText       `yaml:"tell"`
+	Escalate    escalateText   `yaml:"escalate"`
+	Afterwards  []*yaml.Node   `yaml:"afterwards"`
 }
 
 // fromText is a target that a label of the alert names.

@@ -56,7 +56,7 @@ type wish struct {
 func (c *commit) apply(ctx context.Context, t *transaction) error {
 	c.whole, c.t = t, t.lazily()
 	for _, part := range []func(context.Context) error{
-		c.serialise, c.run, c.intent, c.want, c.storm, c.feed, c.unlock, c.steps, c.rulings, c.entries, c.messages, c.debts, c.spawn,
+		c.serialise, c.run, c.intent, c.want, c.storm, c.feed, c.unlock, c.steps, c.rulings, c.entries, c.messages, c.debts, c.pause, c.spawn,
 	} {
 		if err := part(ctx); err != nil {
 			return err
@@ -71,10 +71,26 @@ func (c *commit) apply(ctx context.Context, t *transaction) error {
 	return nil
 }
 
+// pause stops the automation on the run's target, unless a human has stopped it already: theirs may last longer.
+func (c *commit) pause(ctx context.Context) error {
+	p := c.Pause
+	if p == nil {
+		return nil
+	}
+	data, err := encode(p)
+	if err == nil {
+		_, err = c.t.Exec(ctx, `INSERT INTO pauses (scope, name, data) VALUES ($1, $2, $3) ON CONFLICT (scope, name) DO NOTHING`, string(p.Scope), p.Name, data)
+	}
+	if err != nil {
+		return fmt.Errorf("storing the pause of %s %s: %w", p.Scope, p.Name, err)
+	}
+	return nil
+}
+
 // serialise comes before the run's own row is touched: whoever holds what all share may be waiting for that row.
 func (c *commit) serialise(ctx context.Context) error {
 	var keys []string
-	if c.Intent != nil || c.Want != nil || c.Storm != nil || c.Unlock || c.feeds() {
+	if c.Intent != nil || c.Want != nil || c.Storm != nil || c.Pause != nil || c.Unlock || c.feeds() {
 		keys = append(keys, fleetKey)
 	}
 	if len(c.Spawn) > 0 { // the end of an alert that is heard meanwhile would miss them
