@@ -59,7 +59,7 @@ func (v *visit) hear() {
 	case !v.episode.EndedAt.IsZero():
 		v.refuse(guard.Refuse(guard.NotFiring, "the alert resolved at %s", clock(v.episode.EndedAt)))
 	case a != nil && a.Approved:
-		v.run.Approved, v.run.Asked, v.run.Phase = a.Digest, "", PhaseDecide
+		v.run.Approved, v.run.Granted, v.run.Asked, v.run.Phase = a.Digest, v.run.Rule, "", PhaseDecide
 		v.journal(EntryApproved, fmt.Sprintf("%s approved the plan", a.Actor))
 	case a != nil:
 		v.refuse(guard.Refuse(guard.Denied, "%s said no: %s", a.Actor, a.Reason))

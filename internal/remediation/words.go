@@ -175,6 +175,7 @@ type Run struct {
 	Acted     bool      `json:"acted"`               // an intent was recorded
 	Asked     string    `json:"asked,omitempty"`     // digest of the plan that a human was shown
 	Approved  string    `json:"approved,omitempty"`  // digest of the plan that a human has approved
+	Granted   string    `json:"granted,omitempty"`   // the rule whose plan that is
 	Acked     bool      `json:"acked,omitempty"`     // an acknowledgement was sent to the outbox
 	Escalated bool      `json:"escalated,omitempty"` // an escalation was sent to the outbox
 	Tries     int       `json:"tries,omitempty"`     // of the phase, e.g. unclear observations
