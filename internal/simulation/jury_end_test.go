@@ -42,6 +42,8 @@ func (s *sim) judgeRun(rec memory.Record) {
 	acted := slices.ContainsFunc(s.calls, func(c *call) bool { return c.run == r.ID })
 	s.holds(!acted || r.Outcome != remediation.NoOutcome, "G3", "run %s acted and has no outcome", r.ID)
 	s.judgeOutcome(r)
+	s.judgeWhy(rec)
+	s.judgeThread(r, rec.Messages)
 	s.judgeMessages(rec)
 }
 

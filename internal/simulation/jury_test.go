@@ -56,8 +56,10 @@ func (s *sim) judgeCall(c *call) {
 	c.first = rec.Run.Origin == remediation.ByAlert && !c.back && !slices.ContainsFunc(s.calls, func(o *call) bool { return o.run == c.run })
 	s.judgeRecorded(c, rec)
 	s.judgeAlone(c)
+	s.judgeUnderWay(c)
 	if c.back {
 		s.reached.checks["G19"] = true // nothing stood in its way
+		s.judgeTakenBack(c, rec)
 		return
 	}
 	s.judgeStopped(c)
@@ -107,8 +109,8 @@ func (s *sim) judgeStopped(c *call) {
 		if !p.covers(c) {
 			continue
 		}
-		over := p.to != 0 || !p.Until.IsZero() && !s.now().Before(p.Until)
-		s.holds(over || s.clock() <= p.from+stopSlack, "G11", "%s starts %s after %s %s was paused", c.operation, s.clock()-p.from, p.Scope, p.Name)
+		heard := s.clock() > p.from+stopSlack || c.stay.asked > p.from
+		s.holds(p.over(s.now()) || !heard, "G11", "%s starts %s after %s %s was paused", c.operation, s.clock()-p.from, p.Scope, p.Name)
 	}
 }
 
@@ -139,7 +141,7 @@ func (s *sim) judgeEpisode(c *call, rec memory.Record) {
 	}
 	for _, e := range s.firingsOf(rec.Run) {
 		if at, heard := e.ends[roadOf(rec.Run.Alert.Source, rec.Run.Alert)]; heard && at >= s.births[c.run] && !s.firesAnew(e, at) {
-			s.holds(s.clock() <= at+stopSlack, "G17", "%s starts %s after the end of its alert was heard", c.operation, s.clock()-at)
+			s.holds(s.clock() <= at+stopSlack && c.stay.asked <= at, "G17", "%s starts %s after the end of its alert was heard", c.operation, s.clock()-at)
 		}
 	}
 }
@@ -173,6 +175,11 @@ type debit struct {
 	store time.Time // of its last try, by the store's clock
 	run   string
 	rule  string
+
+	target      string
+	stay        *stay     // the visit that decided to act
+	first, last time.Time // what its first and its last try were judged by
+	tries       int
 }
 
 // judgeBudgets counts what was debited in every window that the rule sets.
@@ -214,12 +221,12 @@ func (s *sim) spent(c *call, what string, per time.Duration) int {
 func (s *sim) judgeCooldown(c *call) {
 	l, ok := c.code.law(c.rule)
 	rest := max(l.cooldown, l.limits.settle)
-	if !ok || !c.first || rest == 0 {
+	if !ok || !c.first || rest == 0 || c.debit == nil {
 		return
 	}
-	for _, o := range s.calls {
-		if age := c.store.Sub(o.store); o.target == c.target && age >= 0 {
-			s.holds(age >= rest-intentSlack, "G16", "%s comes %s after %s, the cooldown is %s, to settle takes %s", c.operation, age, o.operation, l.cooldown, l.limits.settle)
+	for _, o := range s.acts {
+		if age := c.debit.first.Sub(o.last); o.target == c.target && o.run != c.run && age >= 0 {
+			s.holds(age >= rest, "G16", "%s comes %s after an act of run %s, the cooldown is %s, to settle takes %s", c.operation, age, o.run, l.cooldown, l.limits.settle)
 		}
 	}
 }
@@ -240,6 +247,8 @@ func (s *sim) judgeRule(c *call, rec memory.Record) {
 	}
 	s.holds(want == c.target, "G9", "%s changes %s for an alert that names %q", c.operation, c.target, want)
 	s.judgeFacts(c, l)
+	s.judgeBarred(c, l, rec)
+	s.judgeRung(c)
 }
 
 // judgeConsent: what a rule may not do by itself, and what cannot be taken back, is done only after a human's yes.
@@ -249,15 +258,17 @@ func (s *sim) judgeConsent(c *call, l law) {
 	}
 	yes := false
 	for _, q := range s.asked {
-		yes = yes || q.run == c.run && q.yes
+		same := c.second || q.plan.Kind == c.kind && q.plan.Before["state"] == c.from && q.plan.After["state"] == c.to
+		yes = yes || q.run == c.run && q.yes && same
 	}
-	s.holds(l.mode == "approve" && yes, "G15", "%s (%s) is made by a rule in mode %s, and nobody approved it", c.operation, c.kind, l.mode)
+	s.holds(l.mode == "approve" && yes, "G15", "%s (%s) is made by a rule in mode %s, and nobody approved that", c.operation, c.kind, l.mode)
 }
 
 // sample is one answer of a probe.
 type sample struct {
 	at     time.Duration
 	life   *life
+	stay   *stay
 	run    string
 	target string
 	kind   string
@@ -269,13 +280,13 @@ type sample struct {
 
 // looked enters a probe's answer into the ledger.
 func (s *sim) looked(l *life, target, kind string, f *fact, known bool) {
-	s.looks = append(s.looks, sample{at: s.clock(), life: l, run: l.visiting, target: target, kind: kind, ok: f.OK, known: known, claim: f.state})
+	s.looks = append(s.looks, sample{at: s.clock(), life: l, stay: l.stay, run: l.stay.key, target: target, kind: kind, ok: f.OK, known: known, claim: f.state})
 }
 
 // forgets strikes out what a visit found that did not come to its end: nothing was decided on it.
 func (s *sim) forgets(l *life, since time.Duration) {
 	for i := range s.looks {
-		if look := &s.looks[i]; look.life == l && look.run == l.visiting && look.at > since {
+		if look := &s.looks[i]; look.life == l && look.run == l.stay.key && look.at > since {
 			look.void = true
 		}
 	}
@@ -283,22 +294,10 @@ func (s *sim) forgets(l *life, since time.Duration) {
 
 // judgeFacts: what the rule's condition needs was known, and said that the target is ill.
 func (s *sim) judgeFacts(c *call, l law) {
-	kind := map[condition]string{sick: "look.health", sickDeploy: "look.health", loaded: "look.load"}[l.when]
-	if kind == "" {
-		s.holds(l.when == always, "G7", "%s is made by a rule whose condition never holds", c.operation)
-		return
+	s.holds(l.when != never, "G7", "%s is made by a rule whose condition never holds", c.operation)
+	if kind := l.when.needs(); kind != "" {
+		s.holds(s.seenIll(c, factsLife, kind), "G7", "%s is made, and nobody has seen %s ill of late", c.operation, c.target)
 	}
-	since := s.clock() - intentSlack - s.lease
-	for _, look := range slices.Backward(s.looks) {
-		if look.at < since {
-			break
-		}
-		if look.run == c.run && look.target == c.target && look.kind == kind && look.known && !look.ok {
-			s.reached.checks["G7"] = true
-			return
-		}
-	}
-	s.violate("G7", "%s is made, and nobody has seen %s ill", c.operation, c.target)
 }
 
 // judgeLanding is asked when a call has taken effect.
@@ -361,15 +360,13 @@ func (s *sim) flawed(target, what string) {
 func (s *sim) committed(l *life, c remediation.Commit, err error) {
 	if err == nil {
 		l.commits[c.Run.ID], l.intents[c.Run.ID] = s.clock(), c.Intent != nil
-		if c.Intent != nil && c.Intent.Act.Run != "" {
-			s.debits[c.Run.ID] = &debit{at: s.clock(), store: s.now(), run: c.Run.ID, rule: c.Run.Rule}
-			s.acts = append(s.acts, s.debits[c.Run.ID])
-		} else if d := s.debits[c.Run.ID]; c.Intent != nil && d != nil {
-			d.store = s.now()
-		}
+		s.kept(l.stay, c.Run.ID, c.Lease)
+		s.written(c)
+		s.debited(l.stay, c)
 		s.say("%s commits %s: %s %s %s", l.owner, c.Run.ID, c.Run.State, c.Run.Phase, c.Run.Outcome)
 		if c.Run.State == remediation.Done {
 			s.ended[c.Run.ID] = s.clock()
+			s.endings = append(s.endings, ending{at: s.clock(), stay: l.stay, run: c.Run})
 		}
 		if !s.watched && c.Run.State == remediation.Done && c.Run.Reason.Parks() {
 			s.watched = true
@@ -377,6 +374,34 @@ func (s *sim) committed(l *life, c remediation.Commit, err error) {
 		}
 		if _, known := s.asked[c.Run.ID+" "+c.Run.Asked]; c.Run.Phase == remediation.PhaseAsk && !known {
 			s.consider(c.Run)
+		}
+	}
+}
+
+// debited enters what an intent costs.
+func (s *sim) debited(v *stay, c remediation.Commit) {
+	if c.Intent == nil {
+		return
+	}
+	d := s.debits[c.Run.ID]
+	switch {
+	case c.Intent.Act.Run != "":
+		s.judgeDebit(c.Run)
+		d = &debit{at: s.clock(), run: c.Run.ID, rule: c.Run.Rule, target: c.Run.Target, stay: v, first: c.Now}
+		s.debits[c.Run.ID], s.acts = d, append(s.acts, d)
+	case d == nil:
+		return
+	}
+	d.store, d.last = s.now(), c.Now
+	d.tries++
+}
+
+// judgeDebit: a follow-up's act that the system had no time for is debited once.
+func (s *sim) judgeDebit(r remediation.Run) {
+	for _, c := range slices.Backward(s.calls) {
+		if c.run == r.ID {
+			s.holds(r.Origin != remediation.ByFollowUp || c.answer != busy, "G4", "run %s is debited again for what %s has not done", r.ID, c.operation)
+			return
 		}
 	}
 }

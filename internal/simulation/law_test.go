@@ -19,6 +19,7 @@ type law struct {
 	when     condition
 	rungs    []rung
 	hold     time.Duration
+	settle   time.Duration // before the first sample
 	within   time.Duration
 	limits   limits
 	maxAge   time.Duration
@@ -149,6 +150,7 @@ func draft(d *dice) []law {
 // draw fills in what the guards, the verification and the telling of a law are.
 func draw(d *dice, l law) law {
 	l.hold = pick(d, 20*time.Second, time.Minute)
+	l.settle = pick(d, 0, 0, 0, 30*time.Second)
 	l.within = pick(d, 2*time.Minute, 4*time.Minute)
 	l.maxAge = pick(d, 2*time.Minute, 10*time.Minute, 10*time.Minute)
 	l.cooldown = pick(d, 0, 0, 0, time.Minute, 30*time.Minute)
@@ -276,7 +278,7 @@ func (l law) yaml(b *strings.Builder) {
 			rungs = append(rungs, fmt.Sprintf("%s: {to: %s, then: %q}", r.kind, r.to, r.then))
 		}
 		line("do: [{%s}]", strings.Join(rungs, "}, {"))
-		line("verify: {if: health.ok, hold: %s, within: %s, every: 20s}", l.hold, l.within)
+		line("verify: {if: health.ok, settle: %s, hold: %s, within: %s, every: 20s}", l.settle, l.hold, l.within)
 	}
 	g := l.limits
 	line("guard: {per_hour: %d, per_day: %d, target_per_hour: %d, target_per_day: %d, fleet_per_hour: %d, fleet_per_day: %d, failures: %d, "+

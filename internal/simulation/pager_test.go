@@ -32,6 +32,7 @@ type incident struct {
 	notes   []note
 	acked   []time.Duration // by us
 	paged   int             // how often people were called again
+	pagedBy string          // the message that did so last; "" once somebody has come
 	heldBy  string          // the person who acknowledged it
 	heldAt  time.Duration
 	ended   []time.Duration // by us
@@ -93,6 +94,7 @@ func (p *pager) resolve(in *incident, agent string) {
 
 // acknowledge is a person who takes an incident in hand; release lets go of it.
 func (p *pager) acknowledge(in *incident) {
+	in.pagedBy = ""
 	in.status, in.heldBy, in.heldAt = connect.StatusAcknowledged, "ann", p.s.clock()
 	p.s.say("ann acknowledges %s", in.id)
 	p.webhook(in, "incident.acknowledged", "ann", func(d *sources.Delivery) {
@@ -104,7 +106,7 @@ func (p *pager) release(in *incident) {
 	if in.heldBy == "" {
 		return
 	}
-	in.status, in.heldBy = connect.StatusTriggered, ""
+	in.status, in.heldBy, in.pagedBy = connect.StatusTriggered, "", ""
 	p.s.say("the acknowledgement of %s ends", in.id)
 	p.webhook(in, "incident.unacknowledged", "", func(d *sources.Delivery) {
 		d.Alerts, d.Holds = nil, []sources.Hold{{IncidentID: in.id, IncidentKey: in.key, At: d.OccurredAt, Lifted: true}}
@@ -157,6 +159,7 @@ func (*pagerPort) Close() error { return nil }
 // call makes one call of its API.
 func (p *pagerPort) call(ctx context.Context, what string, do func() error) error {
 	p.enter(what)
+	p.stay.reached++
 	world := &port{p.life}
 	var err error
 	switch {
@@ -251,7 +254,9 @@ func (p *pagerPort) Trigger(ctx context.Context, e connect.Event) error {
 func (p *pagerPort) Acknowledge(ctx context.Context, id string) error {
 	return p.known(ctx, "acknowledge", id, func(in *incident) error {
 		in.acked = append(in.acked, p.s.clock())
+		in.pagedBy = ""
 		p.s.judgeAck(in)
+		p.s.judgeOldWord(in, p.stay.telling)
 		if in.status == connect.StatusTriggered {
 			in.status = connect.StatusAcknowledged
 		}
@@ -264,6 +269,7 @@ func (p *pagerPort) Resolve(ctx context.Context, id, _ string) error {
 	return p.known(ctx, "resolve", id, func(in *incident) error {
 		in.ended = append(in.ended, p.s.clock())
 		p.s.judgeResolve(in)
+		p.s.judgeOldWord(in, p.stay.telling)
 		p.s.pager.resolve(in, robot)
 		return nil
 	})
@@ -275,6 +281,7 @@ func (p *pagerPort) Escalate(ctx context.Context, id string) error {
 		if in.status == connect.StatusResolved {
 			return connect.ErrIncidentResolved
 		}
+		p.s.judgePage(in, p.stay.telling)
 		in.paged++
 		in.status = connect.StatusTriggered
 		if in.heldBy != "" {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"time"
 
+	"github.com/mixillo/remediator/internal/alert"
 	"github.com/mixillo/remediator/internal/connect"
+	"github.com/mixillo/remediator/internal/executors"
 	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/remediation"
 	"github.com/mixillo/remediator/internal/store/memory"
@@ -52,6 +54,21 @@ func (s *sim) stopFile() *guard.Pause {
 	return &s.file.Pause
 }
 
+// somethingSaid is a word that comes between an intent and its call: somebody presses the stop button, or the alert ends.
+func (s *sim) somethingSaid(run string) {
+	rec, _ := s.record(run)
+	if s.luck.chance(500) {
+		s.pause(guard.Pause{Scope: guard.Target, Name: rec.Run.Target, Actor: "ann", Reason: "r"}, s.luck.between(20*time.Second, 2*time.Minute), false)
+		return
+	}
+	for _, e := range s.firingsOf(rec.Run) {
+		if e.signal.open && e.signal.episode == e {
+			s.notify(e.signal.outage, []alert.Alert{s.cease(e.signal)})
+			return
+		}
+	}
+}
+
 // held is a person's acknowledgement of an incident.
 type held struct {
 	incident *incident
@@ -90,11 +107,12 @@ type question struct {
 	at          time.Duration
 	answered    time.Duration // 0: not yet
 	yes         bool
+	plan        executors.Change
 }
 
 // consider lets people think about a question: they say yes or no, sometimes too late, sometimes to something else, sometimes nothing.
 func (s *sim) consider(r remediation.Run) {
-	q := &question{run: r.ID, digest: r.Asked, at: s.clock()}
+	q := &question{run: r.ID, digest: r.Asked, at: s.clock(), plan: s.lastPlan[r.ID]}
 	s.asked[r.ID+" "+r.Asked] = q
 	if s.strikes(noAnswer) {
 		return

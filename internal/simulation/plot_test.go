@@ -248,6 +248,16 @@ func (s *sim) leap(f fault, by time.Duration) {
 	s.jumps = append(s.jumps, jump{at: s.clock(), by: by})
 }
 
+// hintAgain gives a hint of a run that is being visited to one of the replicas.
+func (s *sim) hintAgain(run string) {
+	rec, known := s.record(run)
+	r := s.someReplica()
+	if !known || r == nil {
+		return
+	}
+	r.advance(remediation.Hint{Run: run, Version: rec.Run.Version, Epoch: int64(s.luck.IntN(2)) * rec.Run.Epoch})
+}
+
 // staleHint asks for a visit that is not due, or long done.
 func (s *sim) staleHint() {
 	r := s.someReplica()

@@ -234,7 +234,8 @@ func (s *sim) hint(l *life, got remediation.Accepted) {
 // heard enters what was taken in into the ledger.
 func (s *sim) heard(l *letter, got remediation.Accepted) {
 	now := s.clock()
-	if !got.Duplicate {
+	s.holds(l.event == "" || l.delivery.DedupKey == "" || got.Duplicate && got.Event == l.event, "G2", "a delivery is taken in as %s, and was as %s", got.Event, l.event)
+	if !got.Duplicate || l.event == "" {
 		l.event = got.Event
 	}
 	for _, hold := range l.delivery.Holds {

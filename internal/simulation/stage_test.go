@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mixillo/remediator/internal/executors"
 	"github.com/mixillo/remediator/internal/sources"
 	"github.com/mixillo/remediator/internal/store/memory"
 )
@@ -66,9 +67,16 @@ type ledger struct {
 	flaws     []flaw
 	looks     []sample
 	rereads   map[string]sources.Standing // what each run's sender said last
-	visits    map[string]time.Duration    // when the last visit of each run began
 	shownAs   []showing
-	handRuns  map[string]bool // runs that people asked for
+	handRuns  map[string]bool             // runs that people asked for
+	grips     map[string]grip             // who works on each run
+	unread    map[*stay]bool              // visits that could not read back a call
+	lastPlan  map[string]executors.Change // by the run it was made for
+	newborns  []newborn
+	endings   []ending
+	wantings  []wanting
+	wordAt    map[string]time.Duration // when messages were written down
+	tried     map[string]bool          // messages of which PagerDuty was asked to do what they say
 	jumps     []jump
 	storeGone []span
 	pagerGone []span
@@ -91,8 +99,9 @@ func newSim(seed uint64, tell bool) *sim {
 		s.story = &strings.Builder{}
 	}
 	s.handRuns, s.births, s.asked = map[string]bool{}, map[string]time.Duration{}, map[string]*question{}
-	s.visits = map[string]time.Duration{}
 	s.debits, s.rereads = map[string]*debit{}, map[string]sources.Standing{}
+	s.grips, s.unread, s.lastPlan = map[string]grip{}, map[*stay]bool{}, map[string]executors.Change{}
+	s.wordAt, s.tried = map[string]time.Duration{}, map[string]bool{}
 	s.ended, s.about = map[string]time.Duration{}, map[string][]*episode{}
 	s.reached = newReached()
 	s.pager = &pager{s: s}

@@ -101,6 +101,7 @@ type mark struct {
 	from, to       string
 	at, done       time.Duration
 	fails, failed  bool // the platform gives up on it at done
+	seen           bool // somebody was shown that it is under way
 }
 
 func newPlace(name string) *place {
