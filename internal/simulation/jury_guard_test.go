@@ -95,6 +95,9 @@ func (s *sim) leapt(within time.Duration) bool {
 
 // judgeProtected: remediator never acts on what is its own.
 func (s *sim) judgeProtected(c *call) {
+	if s.itself != "" {
+		s.holds(c.target != s.itself, "G18", "%s is made on %s, which is remediator by another name", c.operation, c.target)
+	}
 	if c.code.protected != "" {
 		s.holds(c.target != c.code.protected, "G18", "%s is made on %s, which is remediator's own", c.operation, c.target)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mixillo/remediator/internal/alert"
+	"github.com/mixillo/remediator/internal/executors"
 	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/remediation"
 	"github.com/mixillo/remediator/internal/store/memory"
@@ -26,9 +27,9 @@ func (s *sim) judgeWhy(rec memory.Record) {
 	}
 	if r.Origin == remediation.ByAlert {
 		s.judgeObserved(r)
-		s.judgeOver(e, calls)
+		s.judgeOver(e)
 		s.judgeNotFixed(e, calls)
-		s.judgeHalf(r, calls)
+		s.judgeHalf(rec, calls)
 		s.judgeApproved(e, calls)
 		s.judgePerson(e)
 		s.judgeUnknown(e, calls)
@@ -53,7 +54,7 @@ func (s *sim) judgeObserved(r remediation.Run) {
 }
 
 // judgeOver: that an alert is over was said by its sender; a merge says nothing. What fires anew is not over.
-func (s *sim) judgeOver(e ending, calls []*call) {
+func (s *sim) judgeOver(e ending) {
 	if e.run.Reason != guard.NotFiring {
 		return
 	}
@@ -61,8 +62,6 @@ func (s *sim) judgeOver(e ending, calls []*call) {
 	said := asked && last.Known && !last.Firing
 	s.holds(said || s.endHeard(e.run), "G14", "run %s ended because its alert did, which nobody has said", e.run.ID)
 	s.holds(said || !s.heardAnew(e), "G17", "run %s ended because its alert had, and it fires anew", e.run.ID)
-	half := len(calls) > 0 && calls[len(calls)-1].half() && s.wasShown(calls[len(calls)-1].operation, "applied")
-	s.holds(!half, "G17", "run %s left a change half made because its alert ended", e.run.ID)
 }
 
 // endHeard reports whether a sender's word for the end of a run's alert was ever taken in.
@@ -92,14 +91,15 @@ func (s *sim) heardAnew(e ending) bool {
 	var newest receipt
 	for _, got := range s.received {
 		d := got.letter.delivery
-		if got.letter.source != "am" || got.at >= e.stay.began || !slices.ContainsFunc(d.Alerts, func(a alert.Alert) bool { return aboutOne(a, e.run.Alert) }) {
+		if got.letter.source != "am" || got.at > e.at || !slices.ContainsFunc(d.Alerts, func(a alert.Alert) bool { return aboutOne(a, e.run.Alert) }) {
 			continue
 		}
-		if newest.letter == nil || d.OccurredAt.After(newest.letter.delivery.OccurredAt) {
-			newest = got
+		if newest.letter != nil && d.OccurredAt.Before(newest.letter.delivery.OccurredAt) {
+			return false // a word that came out of order
 		}
+		newest = got
 	}
-	if newest.letter == nil || newest.at-s.sinceBeginning(newest.letter.delivery.OccurredAt) > time.Minute || newest.at < s.births[e.run.ID] {
+	if newest.letter == nil || newest.at >= e.stay.began || newest.at-s.sinceBeginning(newest.letter.delivery.OccurredAt) > time.Minute || newest.at < s.births[e.run.ID] {
 		return false
 	}
 	return slices.ContainsFunc(newest.letter.delivery.Alerts, func(a alert.Alert) bool {
@@ -126,8 +126,8 @@ func (s *sim) judgeNotFixed(e ending, calls []*call) {
 	if last.back || !last.took() || last.failed {
 		return
 	}
-	for _, look := range slices.Backward(s.looks) {
-		if look.void || look.run != e.run.ID || look.kind != "look.health" {
+	for _, look := range slices.Backward(s.looksOf(e.stay)) {
+		if look.kind != "look.health" {
 			continue
 		}
 		s.holds(look.known || look.at < last.landed, "G14", "run %s says that it did not help, which nobody could tell", e.run.ID)
@@ -135,14 +135,19 @@ func (s *sim) judgeNotFixed(e ending, calls []*call) {
 	}
 }
 
-// judgeHalf: a change that was stopped between its parts was made in part; nobody can say that it did not help.
-func (s *sim) judgeHalf(r remediation.Run, calls []*call) {
-	if r.Reason == "" || len(calls) == 0 {
+// judgeHalf: a change that was stopped between its parts was made in part; nobody can say that it did not help, and that the alert ended is no
+// reason to stop there.
+func (s *sim) judgeHalf(rec memory.Record, calls []*call) {
+	if len(calls) == 0 {
 		return
 	}
-	last := calls[len(calls)-1]
-	s.holds(r.Outcome != remediation.NotFixed || !last.half() || !s.wasShown(last.operation, "applied"), "G14",
-		"run %s says that it did not help, and made only a part of its change", r.ID)
+	last, n := calls[len(calls)-1], len(rec.Steps)
+	between := n >= 2 && rec.Steps[n-2].Operation == last.operation // at the further part's first try
+	if !last.half() || !between || !s.wasShown(last.operation, "applied") {
+		return
+	}
+	s.holds(rec.Run.Outcome != remediation.NotFixed, "G14", "run %s says that it did not help, and made only a part of its change", rec.Run.ID)
+	s.holds(rec.Run.Reason != guard.NotFiring, "G17", "run %s left a change half made because its alert ended", rec.Run.ID)
 }
 
 // judgeApproved: what a human has approved is done, whoever has the incident in hand and whatever version the target has by then.
@@ -155,8 +160,14 @@ func (s *sim) judgeApproved(e ending, calls []*call) {
 			continue
 		}
 		s.holds(e.run.Reason != guard.Held, "G10", "run %s was approved and is held", e.run.ID)
-		s.holds(e.run.Reason != guard.PlanChanged || s.changedSince(e.run.Target, q.at, e.at), "G15", "run %s was approved, and not made for a version", e.run.ID)
+		same := sameChange(q.plan, s.lastPlan[e.run.ID]) // another rule may have come first
+		s.holds(e.run.Reason != guard.PlanChanged || !same || s.changedSince(e.run.Target, q.at, e.at), "G15", "run %s was approved, and not made for a version", e.run.ID)
 	}
+}
+
+// sameChange reports whether two plans would do the same, of whatever version.
+func sameChange(a, b executors.Change) bool {
+	return a.Kind == b.Kind && a.Before["state"] == b.Before["state"] && a.After["state"] == b.After["state"]
 }
 
 // changedSince reports whether a target was anything else in a span than at its beginning.

@@ -116,11 +116,12 @@ func (s *sim) seenIll(c *call, within time.Duration, kind string) bool {
 
 // judgeTakenBack: a change is taken back where it surely did not help.
 func (s *sim) judgeTakenBack(c *call, rec memory.Record) {
-	if rec.Run.Origin != remediation.ByAlert {
+	undo := slices.ContainsFunc(rec.Steps, func(step remediation.Step) bool { return step.Operation == c.operation && step.Undo })
+	if rec.Run.Origin != remediation.ByAlert || !undo {
 		return
 	}
-	for _, look := range slices.Backward(s.looks) {
-		if look.void || look.run != c.run || look.kind != "look.health" {
+	for _, look := range slices.Backward(s.looksOf(c.stay)) {
+		if look.kind != "look.health" {
 			continue
 		}
 		s.holds(look.known, "G14", "%s takes a change back of which nobody could tell whether it helped", c.operation)

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,9 +34,11 @@ func (s *sim) judgeResolve(in *incident) {
 		}
 	}
 	s.holds(asked, "G14", "%s is resolved by us, and no run of a rule that may has fixed it", in.id)
+	s.holds(in.stranger == "", "G14", "%s is resolved by us while %s of it is open", in.id, in.stranger)
 	for _, sig := range in.signals {
 		recent := sig.episode != nil && s.clock()-sig.episode.began < 30*time.Second
-		s.holds(!sig.open || recent || fixed, "G14", "%s is resolved by us while %s still fires", in.id, sig.place.name)
+		unheard := in.outage.leaves && !slices.Contains(in.outage.roads, "am") // its sender will not say
+		s.holds(!sig.open || recent || fixed || unheard, "G14", "%s is resolved by us while %s still fires", in.id, sig.place.name)
 	}
 }
 

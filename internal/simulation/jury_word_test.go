@@ -59,10 +59,9 @@ const oldWord = 4*time.Minute + 5*time.Second
 // judgeOldWord: nothing old silences or ends an incident that was opened later.
 func (s *sim) judgeOldWord(in *incident, m remediation.Message) {
 	at, written := s.wordAt[m.ID]
-	if !written || s.tried[m.ID] || in.outage == nil || len(s.jumps) > 0 {
-		return
+	if !written || in.outage == nil || len(s.jumps) > 0 || len(s.stalls) > 0 || s.has(storeFails) || s.has(storeDown) {
+		return // of a message that may have been told before nobody knows on what
 	}
-	s.tried[m.ID] = true
 	opened := s.sinceBeginning(in.opened)
 	s.holds(opened <= at+oldWord, "G14", "the word %s of %s is told to %s, which was opened at %s", m.ID, at, in.id, opened)
 }

@@ -37,7 +37,7 @@ func (s *sim) lookAfter() {
 // pressFile is somebody who makes the file that stops everything, and removes it after a while.
 func (s *sim) pressFile(lasts time.Duration) {
 	s.happens(stopFilePressed)
-	button := &pressed{Pause: guard.Pause{Scope: guard.Fleet, Actor: "the file", Reason: "it is there", Since: s.now()}, from: s.clock()}
+	button := &pressed{Pause: guard.Pause{Scope: guard.Fleet, Actor: "the file", Reason: "it is there", Since: s.now().Add(s.otherClock())}, from: s.clock()}
 	s.file = button
 	s.pauses = append(s.pauses, button)
 	s.plan(s.clock()+lasts, func() {
@@ -117,10 +117,34 @@ func (s *sim) consider(r remediation.Run) {
 	if s.strikes(noAnswer) {
 		return
 	}
+	s.meanwhile(r)
 	yes := s.luck.chance(700)
 	s.plan(s.clock()+s.luck.between(5*time.Second, 4*time.Minute), func() { s.answer(q, yes) })
 	if s.luck.chance(100) {
 		s.plan(s.clock()+s.luck.between(5*time.Second, 4*time.Minute), func() { s.answer(q, !yes) })
+	}
+}
+
+// meanwhile is what can happen while people think.
+func (s *sim) meanwhile(r remediation.Run) {
+	p, soon := s.town[r.Target], s.clock()+s.luck.between(time.Second, 20*time.Second)
+	if s.strikes(acknowledged) { // whoever is asked comes
+		s.plan(soon, func() { s.takeIncidentOf(r) })
+	}
+	if s.strikes(conflict) {
+		s.plan(soon, func() { s.byPlatform(p) })
+	}
+	if s.strikes(handBeforeCall) {
+		s.plan(soon, func() { s.byHand(p, s.anotherState(p)) })
+	}
+}
+
+// takeIncidentOf is a person who acknowledges the incident of a run.
+func (s *sim) takeIncidentOf(r remediation.Run) {
+	for _, in := range s.pager.incidents {
+		if in.id == r.Alert.IncidentID || r.Alert.IncidentID == "" && in == s.pager.open(r.Alert.IncidentKey) {
+			s.takeInHand(in, s.luck.between(time.Minute, 8*time.Minute))
+		}
 	}
 }
 

@@ -19,6 +19,12 @@ func (s *sim) set() time.Duration {
 	s.lease = pick(d, 12*time.Second, 12*time.Second, 12*time.Second, 5*time.Second, 90*time.Second, 4*time.Minute)
 	s.chosen = drawFaults(d)
 	s.answers = d.chance(500)
+	if s.has(sleepBeforePlan) {
+		s.lease = 4 * time.Minute // a machine may sleep for long and still have the run
+	}
+	if d.chance(50) {
+		s.itself = pick(d, names[2:]...) // no rule may name it as its target
+	}
 	s.store = memory.New(memory.Config{Now: s.now, Lease: s.lease})
 	for _, name := range names {
 		s.town[name] = newPlace(name)
@@ -43,6 +49,9 @@ func (s *sim) drawOutages() (end time.Duration) {
 		o.began = at
 		s.outages = append(s.outages, o)
 		s.plan(at, func() { s.strike(o) })
+		if d.chance(120) {
+			s.drawEcho(o, len(s.outages)+100)
+		}
 		end = max(end, at+pick(d, 6*time.Minute, 12*time.Minute))
 		at += pick(d, 0, d.between(0, 3*time.Minute), d.between(0, 40*time.Minute))
 	}
@@ -78,7 +87,29 @@ func (s *sim) drawOutage(id int) *outage {
 	if d.chance(40) {
 		o.label = pick(d, "ghost", "*", ".*", "api,web", "API")
 	}
+	o.leaves = d.chance(150)
+	if o.lasts > 0 && d.chance(400) {
+		o.returns = d.between(90*time.Second, 7*time.Minute)
+	}
 	return o
+}
+
+// drawEcho plans another alert of the same trouble: two monitorings look at one target, and nobody has joined what they tell.
+func (s *sim) drawEcho(of *outage, id int) {
+	d := s.plot
+	o := &outage{id: id, cause: "echo", of: of, places: of.places[:1], began: of.began, alert: of.alert, level: of.level, label: of.label}
+	o.roads = pick(d, []string{"am"}, []string{"pd"})
+	s.plan(of.began+d.between(0, 3*time.Minute), func() { s.listen(o) })
+	s.echoes = append(s.echoes, o)
+}
+
+// listen lets the monitoring of an outage begin to look.
+func (s *sim) listen(o *outage) {
+	for _, p := range o.places {
+		o.watcher.signals = append(o.watcher.signals, &signal{outage: o, place: p})
+	}
+	o.watcher.every = pick(s.plot, time.Minute, 3*time.Minute)
+	s.plan(s.clock()+s.plot.between(0, lookEvery), func() { s.watch(o) })
 }
 
 // strike lets an outage begin.
@@ -97,17 +128,31 @@ func (s *sim) strike(o *outage) {
 			o.cures = nil // what would cure it is there already: nothing does
 		}
 		s.changed(p)
-		o.watcher.signals = append(o.watcher.signals, &signal{outage: o, place: p})
 	}
-	o.watcher.every = pick(s.plot, time.Minute, 3*time.Minute)
 	s.say("outage %d (%s) begins, cured by %v", o.id, o.cause, o.cures)
 	if o.lasts > 0 {
 		s.plan(s.clock()+o.lasts, func() {
 			s.say("outage %d is over", o.id)
 			s.end(o)
+			s.comeAgain(o)
 		})
 	}
-	s.plan(s.clock()+s.plot.between(0, lookEvery), func() { s.watch(o) })
+	if len(o.watcher.signals) == 0 {
+		s.listen(o)
+	}
+}
+
+// comeAgain lets an outage that has ended by itself begin anew: its alert fires again, under the same key.
+func (s *sim) comeAgain(o *outage) {
+	if o.returns == 0 {
+		return
+	}
+	s.plan(s.clock()+o.returns, func() {
+		if !s.still && o.places[0].trouble == o {
+			o.returns = 0
+			s.strike(o)
+		}
+	})
 }
 
 // end lets an outage end by itself.
@@ -188,14 +233,20 @@ type pressed struct {
 	from, to time.Duration // to: 0 while it lasts
 }
 
+// unheardOf is a scope that only a later edition of us knows: it counts as the widest.
+const unheardOf guard.Scope = "region"
+
 func (s *sim) drawPause(at time.Duration) {
 	d := s.plot
-	p := guard.Pause{Scope: pick(d, guard.Fleet, guard.Target, guard.Rule), Actor: "ann", Reason: "r"}
+	p := guard.Pause{Scope: pick(d, guard.Fleet, guard.Target, guard.Rule, unheardOf), Actor: "ann", Reason: "r"}
 	switch p.Scope {
 	case guard.Target:
 		p.Name = pick(d, pick(d, s.outages...).places...).name
 	case guard.Rule:
 		p.Name = pick(d, codeOf(s.code, 0).laws...).name
+	}
+	if p.Scope == unheardOf {
+		p.Name = "the east"
 	}
 	lasts, timed := d.between(10*time.Second, 8*time.Minute), d.chance(500)
 	s.plan(at, func() { s.pause(p, lasts, timed) })
@@ -283,6 +334,7 @@ func (s *sim) calm() {
 	}
 	for _, in := range s.pager.incidents {
 		s.pager.release(in)
+		s.pager.settle(in)
 	}
 	s.file = nil
 }

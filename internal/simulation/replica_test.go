@@ -76,7 +76,7 @@ func (r *replica) start() {
 	l.wire = &wire{life: l, view: r.s.store.TakeOver(l.owner)}
 	l.engine = remediation.New(remediation.Config{
 		Rules: l, Intake: l.wire, Runs: l.wire, Connections: l.connections, Systems: remediation.NewSystems(metrics, 1), Metrics: metrics,
-		Pressed: r.s.stopFile, Protected: r.s.protected,
+		Pressed: r.s.stopFile, Protected: []string{identity(houseOf(r.s.itself))},
 		Log: quiet, Owner: l.owner, Lease: r.s.lease, Speed: 1, Now: r.s.now, NewID: r.s.newID,
 	})
 	l.notifier = notify.New(notify.Config{

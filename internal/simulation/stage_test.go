@@ -35,8 +35,9 @@ type sim struct {
 	pager     *pager
 	posts     []string
 	outages   []*outage
-	answers   bool     // the monitoring can be asked how an alert stands
-	protected []string // the targets that are remediator's own
+	echoes    []*outage // further alerts of them
+	answers   bool      // the monitoring can be asked how an alert stands
+	itself    string    // a target that is remediator by another name, "" for none
 
 	ledger
 	clockAtEnd time.Duration
@@ -76,7 +77,6 @@ type ledger struct {
 	endings   []ending
 	wantings  []wanting
 	wordAt    map[string]time.Duration // when messages were written down
-	tried     map[string]bool          // messages of which PagerDuty was asked to do what they say
 	jumps     []jump
 	storeGone []span
 	pagerGone []span
@@ -101,7 +101,7 @@ func newSim(seed uint64, tell bool) *sim {
 	s.handRuns, s.births, s.asked = map[string]bool{}, map[string]time.Duration{}, map[string]*question{}
 	s.debits, s.rereads = map[string]*debit{}, map[string]sources.Standing{}
 	s.grips, s.unread, s.lastPlan = map[string]grip{}, map[*stay]bool{}, map[string]executors.Change{}
-	s.wordAt, s.tried = map[string]time.Duration{}, map[string]bool{}
+	s.wordAt = map[string]time.Duration{}
 	s.ended, s.about = map[string]time.Duration{}, map[string][]*episode{}
 	s.reached = newReached()
 	s.pager = &pager{s: s}

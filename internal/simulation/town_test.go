@@ -142,6 +142,17 @@ type outage struct {
 	level   string // severity
 	roads   []string
 	watcher watcher
+	of      *outage       // the trouble that it is another alert of, by a key of its own; nil: it is one itself
+	leaves  bool          // its monitoring opens incidents and never ends them
+	returns time.Duration // how long after its end it begins again; 0: never
+}
+
+// trouble is what ails the places.
+func (o *outage) trouble() *outage {
+	if o.of != nil {
+		return o.of
+	}
+	return o
 }
 
 func (o *outage) cured(state string) bool {
