@@ -160,7 +160,7 @@ func (s *sim) judgeApproved(e ending, calls []*call) {
 			continue
 		}
 		s.holds(e.run.Reason != guard.Held, "G10", "run %s was approved and is held", e.run.ID)
-		same := sameChange(q.plan, s.lastPlan[e.run.ID]) // another rule may have come first
+		same := s.debits[e.run.ID] == nil && sameChange(q.plan, s.lastPlan[e.run.ID]) // another rule may have come first
 		s.holds(e.run.Reason != guard.PlanChanged || !same || s.changedSince(e.run.Target, q.at, e.at), "G15", "run %s was approved, and not made for a version", e.run.ID)
 	}
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -196,14 +198,20 @@ func (l *life) freeze(where string, d time.Duration) {
 
 // overslept lets the process look for what is due before it goes on with visits that have lost their lease.
 func (l *life) overslept() {
-	any := false
-	for run, v := range l.busy {
+	for _, run := range slices.Sorted(maps.Keys(l.busy)) {
+		v := l.busy[run]
 		g, held := l.s.grips[run]
-		v.late = v.late || held && g.by == v && !l.s.now().Before(g.until)
-		any = any || v.late
+		if v.late = v.late || held && g.by == v && !l.s.now().Before(g.until); v.late && l.s.deepens() {
+			l.s.plan(l.s.clock(), func() { l.again(run) })
+		}
 	}
-	if any && l.s.deepens() && l.s.luck.chance(500) {
-		l.sweep()
+	l.s.elapse(time.Millisecond)
+}
+
+// again visits a run that is due, beside a visit that has lost it.
+func (l *life) again(run string) {
+	if rec, known := l.s.record(run); known {
+		l.advance(remediation.Hint{Run: run, Version: rec.Run.Version})
 	}
 }
 

@@ -14,6 +14,7 @@ type stay struct {
 	store time.Time // the same, by the store's clock
 	over  bool
 	late  bool // it has stood still for longer than its lease
+	cut   bool // it breaks off once it has its run
 
 	blind   bool                // what runs share could not be read
 	asked   time.Duration       // when it last read what could stop a call
@@ -25,6 +26,7 @@ type stay struct {
 func (l *life) enterStay(key string) (leave func()) {
 	outer, former := l.stay, l.busy[key]
 	own := &stay{life: l, key: key, began: l.s.clock(), store: l.s.now(), asked: -1}
+	own.cut = former != nil && l.s.luck.chance(500)
 	l.stay, l.busy[key] = own, own
 	return func() {
 		own.over = true

@@ -23,7 +23,7 @@ func (w *wire) call(what string, writes bool, do func() error) error {
 	if w.s.strikes(crashBeforeStore) {
 		w.die("before " + what)
 	}
-	if w.s.storeDown || w.s.strikes(storeFails) {
+	if w.s.storeDown || w.s.strikes(storeFails) || w.stay.cut && what != "claim" {
 		w.s.flawed("", "store")
 		return fmt.Errorf("%w: the connection broke", remediation.ErrUnavailable)
 	}
