@@ -60,14 +60,15 @@ func (s *sim) judgeOver(e ending) {
 	}
 	last, asked := s.rereads[e.run.ID]
 	said := asked && last.Known && !last.Firing
-	s.holds(said || s.endHeard(e.run), "G14", "run %s ended because its alert did, which nobody has said", e.run.ID)
+	s.holds(said || s.endHeard(e), "G14", "run %s ended because its alert did, which nobody has said", e.run.ID)
 	s.holds(said || !s.heardAnew(e), "G17", "run %s ended because its alert had, and it fires anew", e.run.ID)
 }
 
-// endHeard reports whether a sender's word for the end of a run's alert was ever taken in.
-func (s *sim) endHeard(r remediation.Run) bool {
+// endHeard reports whether a sender's word for the end of a run's alert was taken in before the run ended.
+func (s *sim) endHeard(e ending) bool {
+	r := e.run
 	return slices.ContainsFunc(s.received, func(got receipt) bool {
-		return slices.ContainsFunc(got.letter.delivery.Alerts, func(a alert.Alert) bool {
+		return got.at <= e.at && slices.ContainsFunc(got.letter.delivery.Alerts, func(a alert.Alert) bool {
 			same := a.Episode == r.Alert.Episode || a.IncidentID != "" && a.IncidentID == r.Alert.IncidentID ||
 				a.IncidentKey != "" && a.IncidentKey == r.Alert.IncidentKey || s.keyOf(a.IncidentID) == r.Alert.IncidentKey
 			return a.Status == alert.Resolved && !a.Merged && same

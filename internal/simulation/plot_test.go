@@ -83,15 +83,20 @@ func (s *sim) drawPeople(end time.Duration) {
 		s.drawReload(end)
 	}
 	if s.has(merged) {
-		s.plan(s.near(end), func() {
-			for _, in := range s.pager.incidents {
-				if in.status != connect.StatusResolved && in.tells {
-					s.happens(merged)
-					s.pager.merge(in)
-					return
-				}
-			}
-		})
+		for range pick(d, 1, 3) {
+			s.plan(s.near(end), s.mergeAny)
+		}
+	}
+}
+
+// mergeAny is a person who makes an open incident a part of another one.
+func (s *sim) mergeAny() {
+	for _, in := range s.pager.incidents {
+		if in.status != connect.StatusResolved && in.tells {
+			s.happens(merged)
+			s.pager.merge(in)
+			return
+		}
 	}
 }
 
@@ -139,7 +144,7 @@ func (s *sim) drawTroubles(end time.Duration) {
 		s.storeGone = append(s.storeGone, span{at, at + lasts})
 	}
 	if s.has(pagerDown) {
-		at, lasts := s.near(end), d.between(time.Second, 10*time.Minute)
+		at, lasts := s.near(end), pick(d, d.between(time.Second, 10*time.Minute), d.between(5*time.Minute, 15*time.Minute))
 		s.plan(at, func() { s.happens(pagerDown); s.pager.down = true })
 		s.plan(at+lasts, func() { s.pager.down = false })
 		s.pagerGone = append(s.pagerGone, span{at, at + lasts})
