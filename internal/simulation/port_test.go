@@ -158,6 +158,7 @@ func change(kind string, p *place, to string, now time.Time) executors.Change {
 
 func (p *port) apply(ctx context.Context, env executors.Env, c executors.Change, operation string) (executors.Receipt, error) {
 	p.check()
+	p.s.judgeLease(p.stay, operation)
 	if ctx.Err() != nil {
 		return executors.Receipt{}, ctx.Err()
 	}
@@ -169,7 +170,7 @@ func (p *port) apply(ctx context.Context, env executors.Env, c executors.Change,
 	}
 	p.s.enter(made)
 	if deadline, ok := ctx.Deadline(); ok {
-		p.s.judgeGrip(made, deadline)
+		p.s.judgeDeadline(made, deadline)
 	}
 	if p.s.strikes(crashInCall) {
 		p.die("before " + operation + " leaves")

@@ -76,9 +76,14 @@ func (s *sim) holder(run string) string {
 	return "nobody"
 }
 
-// judgeGrip: a call is made by the visit that holds its run, and is over before another could get it.
-func (s *sim) judgeGrip(c *call, deadline time.Time) {
+// judgeLease: a call is asked for by the visit that holds its run, and in its time.
+func (s *sim) judgeLease(v *stay, operation string) {
+	g := s.grips[runOf(operation)]
+	s.holds(g.by == v && s.now().Before(g.until), "G1", "%s is asked for after its lease; %s has the run", operation, s.holder(runOf(operation)))
+}
+
+// judgeDeadline: a call is over before another visit could get its run.
+func (s *sim) judgeDeadline(c *call, deadline time.Time) {
 	g := s.grips[c.run]
-	s.holds(g.by == c.stay && s.now().Before(g.until), "G1", "%s is made after its lease; %s has the run", c.operation, s.holder(c.run))
 	s.holds(time.Until(deadline) <= g.until.Sub(s.now()), "G1", "%s may be answered after its lease", c.operation)
 }

@@ -119,6 +119,9 @@ func (w *wire) beforeCall(run string) {
 	if w.s.lease > planLife && w.s.strikes(sleepBeforeCall) { // the machine is suspended: the process feels nothing of it
 		w.s.leap(sleepBeforeCall, w.s.luck.between(planLife+time.Second, w.s.lease-time.Second))
 	}
+	if w.s.has(freezeLong) && !w.s.still && w.s.luck.chance(150) {
+		w.freeze("before its call", w.s.lease+w.s.luck.between(0, 20*time.Second))
+	}
 	if w.s.deepens() && w.s.strikes(saidBeforeCall) {
 		w.s.somethingSaid(run)
 		w.s.elapse(w.s.luck.between(300*time.Millisecond, 2*time.Second))
