@@ -39,6 +39,18 @@ func (s *sim) judgeWhy(rec memory.Record) {
 		s.holds(!passing[r.Reason], "G19", "follow-up %s gave up for %s, which passes", r.ID, r.Reason)
 	}
 	s.judgeWayBack(rec)
+	s.judgeLost(rec)
+}
+
+// judgeLost: what was seen under way is not said to have left no trace.
+func (s *sim) judgeLost(rec memory.Record) {
+	for _, step := range rec.Steps {
+		lost := step.State == remediation.StepDropped && !step.MissedAt.IsZero() && step.Answer != remediation.Conflict
+		seen := slices.ContainsFunc(s.shownAs, func(show showing) bool {
+			return show.operation == step.Operation && show.progress == "pending" && !show.stay.broken
+		})
+		s.holds(!lost || !seen, "G14", "run %s takes %s for lost, and was shown it under way", rec.Run.ID, step.Operation)
+	}
 }
 
 // passing are refusals that end by themselves, or by a human's word.

@@ -205,7 +205,6 @@ func (s *sim) judgeConsent(c *call, l law) {
 // sample is one answer of a probe.
 type sample struct {
 	at     time.Duration
-	life   *life
 	stay   *stay
 	run    string
 	target string
@@ -218,13 +217,13 @@ type sample struct {
 
 // looked enters a probe's answer into the ledger.
 func (s *sim) looked(l *life, target, kind string, f *fact, known bool) {
-	s.looks = append(s.looks, sample{at: s.clock(), life: l, stay: l.stay, run: l.stay.key, target: target, kind: kind, ok: f.OK, known: known, claim: f.state})
+	s.looks = append(s.looks, sample{at: s.clock(), stay: l.stay, run: l.stay.key, target: target, kind: kind, ok: f.OK, known: known, claim: f.state})
 }
 
 // forgets strikes out what a visit found that did not come to its end: nothing was decided on it.
-func (s *sim) forgets(l *life, since time.Duration) {
+func (s *sim) forgets(v *stay) {
 	for i := range s.looks {
-		if look := &s.looks[i]; look.life == l && look.run == l.stay.key && look.at > since {
+		if look := &s.looks[i]; look.stay == v && look.at > v.stored {
 			look.void = true
 		}
 	}
@@ -272,12 +271,13 @@ func (s *sim) changedBy(run string, before time.Duration) bool {
 // showing is what a replica was told when it read a call back.
 type showing struct {
 	at        time.Duration
+	stay      *stay
 	operation string
 	progress  string
 }
 
-func (s *sim) shown(operation string, progress any) {
-	s.shownAs = append(s.shownAs, showing{at: s.clock(), operation: operation, progress: fmt.Sprint(progress)})
+func (s *sim) shown(v *stay, operation string, progress any) {
+	s.shownAs = append(s.shownAs, showing{at: s.clock(), stay: v, operation: operation, progress: fmt.Sprint(progress)})
 	if fmt.Sprint(progress) == "foreign" {
 		s.reached.checks["G10"] = true
 	}
@@ -297,7 +297,7 @@ func (s *sim) flawed(target, what string) {
 // committed sees every commit as the store answered it.
 func (s *sim) committed(l *life, c remediation.Commit, err error) {
 	if err == nil {
-		l.commits[c.Run.ID], l.intents[c.Run.ID] = s.clock(), c.Intent != nil
+		l.stay.stored, l.intents[c.Run.ID] = s.clock(), c.Intent != nil
 		s.kept(l.stay, c.Run.ID, c.Lease)
 		s.written(c)
 		s.debited(l.stay, c)

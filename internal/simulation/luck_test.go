@@ -125,6 +125,9 @@ func drawFaults(d *dice) (chosen [faults]int) {
 	if chosen[landsVeryLate] > 0 {
 		chosen[landsLate] = rates[landsLate]
 	}
+	if chosen[crashAfterCall] > 0 && d.chance(500) {
+		chosen[landsLate] = rates[landsLate]
+	}
 	if chosen[readsOld] > 0 {
 		chosen[slowChange], chosen[replyLost] = rates[slowChange], rates[replyLost]
 	}

@@ -255,7 +255,7 @@ func (p *port) observe(ctx context.Context, env executors.Env, c executors.Chang
 		next := change(c.Kind, at, strings.Trim(string(c.Data), `"`), env.Now)
 		o.Next = &next
 	}
-	p.s.shown(operation, o.Progress)
+	p.s.shown(p.stay, operation, o.Progress)
 	return o, nil
 }
 

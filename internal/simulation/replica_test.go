@@ -39,9 +39,8 @@ type life struct {
 	engine   *remediation.Engine
 	notifier *notify.Notifier
 	wire     *wire
-	busy     map[string]*stay         // what is being visited
-	stay     *stay                    // the innermost of these
-	commits  map[string]time.Duration // when it last committed a run
+	busy     map[string]*stay // what is being visited
+	stay     *stay            // the innermost of these
 	later    map[string]penalty
 	swept    time.Duration   // when it last looked for what is due
 	intents  map[string]bool // runs whose intent is stored and whose call comes next
@@ -71,7 +70,7 @@ func (r *replica) start() {
 	if r.life != nil {
 		n = r.n + 1
 	}
-	l := &life{s: r.s, r: r, n: n, owner: r.name, busy: map[string]*stay{}, later: map[string]penalty{}, intents: map[string]bool{}, commits: map[string]time.Duration{}, swept: r.s.clock()}
+	l := &life{s: r.s, r: r, n: n, owner: r.name, busy: map[string]*stay{}, later: map[string]penalty{}, intents: map[string]bool{}, swept: r.s.clock()}
 	if len(r.s.replicas) > 1 {
 		l.owner = fmt.Sprintf("%s-%d", r.name, n)
 	}
@@ -142,7 +141,7 @@ func (l *life) end(where string) {
 	l.s.say("%s dies: %s", l.owner, where)
 	l.over = true
 	l.s.stalls = append(l.s.stalls, l.s.clock())
-	l.s.plan(l.s.clock()+l.s.luck.between(100*time.Millisecond, 20*time.Second), l.r.start)
+	l.s.plan(l.s.clock()+l.s.luck.between(100*time.Millisecond, pick(l.s.luck, 2*time.Second, 20*time.Second)), l.r.start)
 }
 
 // enter is what can befall a process as it turns to the outside.
@@ -236,7 +235,8 @@ func (l *life) visit(key string, do func(ctx context.Context) error) (ran bool, 
 			err = fmt.Errorf("panic: %v", p)
 		}
 		if err != nil {
-			l.s.forgets(l, max(l.stay.began, l.commits[key]))
+			l.stay.broken = true
+			l.s.forgets(l.stay)
 		}
 	}()
 	err = do(ctx)

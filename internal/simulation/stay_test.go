@@ -16,6 +16,10 @@ type stay struct {
 	late  bool // it has stood still for longer than its lease
 	cut   bool // it breaks off once it has its run
 
+	stored time.Duration // when it last stored what it found
+
+	broken bool // it broke off, with what it found not stored perhaps
+
 	blind   bool                // what runs share could not be read
 	asked   time.Duration       // when it last read what could stop a call
 	telling remediation.Message // what it is about to tell
@@ -25,7 +29,7 @@ type stay struct {
 // enterStay begins a visit within the one that is under way, if any, and gives its end.
 func (l *life) enterStay(key string) (leave func()) {
 	outer, former := l.stay, l.busy[key]
-	own := &stay{life: l, key: key, began: l.s.clock(), store: l.s.now(), asked: -1}
+	own := &stay{life: l, key: key, began: l.s.clock(), stored: l.s.clock() - 1, store: l.s.now(), asked: -1}
 	own.cut = former != nil && l.s.luck.chance(500)
 	l.stay, l.busy[key] = own, own
 	return func() {
