@@ -128,7 +128,7 @@ func (p *port) plan(ctx context.Context, a *act, env executors.Env) (executors.C
 	c := change(a.kind, at, to, env.Now)
 	if p.s.strikes(planTooWide) {
 		p.s.flawed(at.name, "plan")
-		c.Selects = pick(p.s.luck, []string{}, []string{"*"}, []string{at.name, ""}, c.Selects)
+		c.Selects = pick(p.s.luck, []string{}, []string{"*"}, []string{at.name, ""}, c.Selects, c.Selects, c.Selects)
 		if len(c.Selects) == 1 && c.Selects[0] == at.name {
 			c.Networks, c.Lasts = []netip.Prefix{netip.MustParsePrefix(pick(p.s.luck, "0.0.0.0/0", "10.0.0.0/8"))}, time.Hour
 		}
@@ -191,7 +191,7 @@ func (p *port) carry(ctx context.Context, c *call, at *place) error {
 	switch {
 	case s.strikes(throttled):
 		c.answer = busy
-		if s.strikes(handBeforeCall) { // while the run waits
+		if !s.still && s.luck.chance(300) { // while the run waits
 			s.plan(s.clock()+s.luck.between(0, 30*time.Second), func() { s.byHand(at, s.anotherState(at)) })
 		}
 		return status.Error(codes.ResourceExhausted, "slow down")
