@@ -70,10 +70,8 @@ func (v *visit) throttled(err error) {
 		v.undoAgain()
 	case v.run.Attempt >= maxAttempts:
 		v.refuse(guard.Refuse(guard.SystemDown, "%s", err))
-	case v.run.Origin == ByFollowUp:
-		v.backToCalm()
 	default:
-		v.run.Phase = PhaseDecide
+		v.decideAgain()
 	}
 	if v.run.State != Done {
 		v.wait(v.e.scale(throttleWait))
@@ -235,13 +233,6 @@ func (v *visit) notApplied(o executors.Observation) {
 		return
 	}
 	v.planAgain(guard.Refuse(guard.PlanChanged, "the target kept changing: %d plans in a row lost their precondition", v.run.Attempt))
-	switch {
-	case v.run.State == Done:
-	case v.inParts():
-		v.run.Step, v.run.Phase = v.run.Step-1, PhaseObserve // the part before says again what comes next
-	case v.run.Origin == ByFollowUp:
-		v.backToCalm()
-	}
 }
 
 // mayArrive waits for a call that nobody has answered: it counts as lost only when it has left no trace for a while.

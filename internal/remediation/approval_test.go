@@ -6,8 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mixillo/remediator/internal/alert"
 	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/remediation"
+	"github.com/mixillo/remediator/internal/sources"
 )
 
 // The messages of a question, and of one that was answered well.
@@ -148,5 +150,20 @@ func TestAnIrreversibleActNeedsAnApproval(t *testing.T) {
 			w.heard(run)
 			w.expect(w.finish(run.ID), want)
 		})
+	}
+}
+
+// Whoever approves a plan knows how old the event is; that makes no other rule young again.
+func TestApprovalIsOfTheRuleThatAsked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rule("short", "guard: {max_age: 5m}"), rule("cure", "mode: approve", "do: [{fake.act: {to: better}}]"))
+	w.scene(api).cured["better"] = true
+	got := w.deliver("am", sources.Delivery{Alerts: []alert.Alert{down(api)}, OccurredAt: w.now().Add(-7 * time.Minute)})
+	run := w.until(got.Runs[0].Run, inPhase(remediation.PhaseAsk)).Run
+	w.advance(4 * time.Minute)
+	must(t, w.answer(run, run.Asked, true))
+	w.heard(run)
+	if v := w.finish(run.ID); v.Run.Outcome != remediation.Fixed || v.Run.Rule != "cure" {
+		t.Errorf("ended %s by rule %s: %s\n%s", v.Run.Outcome, v.Run.Rule, v.Run.Detail, story(v))
 	}
 }

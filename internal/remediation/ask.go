@@ -87,7 +87,7 @@ func (v *visit) hearYes(a Approval) {
 		return
 	}
 	v.closeQuestion("approved by " + strings.Join(v.run.Yes, " and "))
-	v.run.Approved, v.run.Asked, v.run.Phase = a.Digest, "", PhaseDecide
+	v.run.Approved, v.run.Granted, v.run.Asked, v.run.Phase = a.Digest, v.run.Rule, "", PhaseDecide
 }
 
 // closeQuestion puts what became of the question in the place of its buttons.

@@ -87,7 +87,19 @@ func (v *visit) planAgain(r *guard.Refusal) {
 		v.refuse(r)
 		return
 	}
+	v.decideAgain()
+}
+
+// decideAgain goes back to the decision. A further part of a change was decided with the first: the part before says again what comes next.
+func (v *visit) decideAgain() {
+	before := v.partBefore()
 	v.run.Phase, v.run.Tries = PhaseDecide, 0
+	switch {
+	case before >= 0:
+		v.run.Step, v.run.Phase = before, PhaseObserve
+	case v.run.Origin == ByFollowUp:
+		v.backToCalm()
+	}
 }
 
 func (v *visit) call(ctx context.Context, action executors.Action) (executors.Receipt, error) {

@@ -157,7 +157,7 @@ type choice struct {
 // consider judges one candidate. A rule that cannot be judged bars those behind it: with its facts it might have come first.
 func (v *visit) consider(ctx context.Context, c *choice) {
 	observes := v.mode(v.rule) == rules.Observe
-	if age := v.e.Now().Sub(v.run.EventAt); age > v.rule.MaxAge && v.run.Approved == "" { // a human knows how old it is
+	if age := v.e.Now().Sub(v.run.EventAt); age > v.rule.MaxAge && v.run.Granted != v.rule.Name { // whoever approved its plan knows how old it is
 		c.stale = first(c.stale, fmt.Sprintf("the event is %s old, older than %s", age.Round(time.Second), v.rule.MaxAge))
 		v.ruling(StaleEvent, c.stale)
 		return

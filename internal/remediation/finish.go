@@ -128,8 +128,21 @@ func (v *visit) refuse(r *guard.Refusal) {
 }
 
 // inParts reports whether the act in progress is a further part of a change whose part before took effect.
-func (v *visit) inParts() bool {
-	return v.run.Attempt > 1 && v.run.Step > 0 && v.steps[v.run.Step-1].State == StepApplied
+func (v *visit) inParts() bool { return v.partBefore() >= 0 }
+
+// partBefore is the place of the step with whose change the act in progress goes on, over tries that had no effect; -1 when it is no further
+// part. A rung has made as many steps as its attempts.
+func (v *visit) partBefore() int {
+	for i := v.run.Step - 1; i >= 0 && i > v.run.Step-v.run.Attempt; i-- {
+		switch v.steps[i].State {
+		case StepDropped:
+		case StepApplied:
+			return i
+		default:
+			return -1
+		}
+	}
+	return -1
 }
 
 // adrift finds a call that was never answered and left no trace: nothing proves that it will not arrive yet. A later call that the system

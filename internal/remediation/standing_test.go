@@ -134,6 +134,23 @@ func TestEndedBetweenTwoParts(t *testing.T) {
 	}
 }
 
+// So is one whose further part has to be tried again.
+func TestEndedBetweenTwoTriesOfAPart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rule("cure", "do: [{fake.two: {to: half, then: good}}]"))
+	w.scene(api).hooks.apply = func(n int) (bool, error) {
+		if n != 2 { // the second part
+			return true, nil
+		}
+		w.resolve(down(api))
+		return false, status.Error(codes.ResourceExhausted, "quota")
+	}
+	v := w.play(down(api))
+	if state, _ := w.scene(api).now(); state != "good" || v.Run.Outcome != remediation.Fixed {
+		t.Errorf("ended %s with the target %s\n%s", v.Run.Outcome, state, story(v))
+	}
+}
+
 // A freeze that begins between two tries of a rung holds the second.
 func TestAFreezeBeginsBetweenTwoTries(t *testing.T) {
 	t.Parallel()

@@ -183,6 +183,7 @@ type Run struct {
 	Approved  string    `json:"approved,omitempty"`  // digest of the plan that a human has approved
 	Question  string    `json:"question,omitempty"`  // the post that asks, until its buttons are replaced
 	Yes       []string  `json:"yes,omitempty"`       // who has said yes to the plan that was asked about
+	Granted   string    `json:"granted,omitempty"`   // the rule whose plan that is
 	Acked     bool      `json:"acked,omitempty"`     // an acknowledgement was sent to the outbox
 	Escalated bool      `json:"escalated,omitempty"` // an escalation was sent to the outbox
 	PostedAt  time.Time `json:"posted_at,omitzero"`  // when people were last told on Slack

@@ -30,6 +30,7 @@ func (s *sim) pause(p guard.Pause, lasts time.Duration, timed bool) {
 		if timed {
 			p.Until = p.Since.Add(lasts)
 		}
+		p.Since = p.Since.Add(s.otherClock())
 		for _, former := range s.pauses { // the same button pressed again
 			if former.Scope == p.Scope && former.Name == p.Name && former.to == 0 {
 				former.to = s.clock()
@@ -40,6 +41,11 @@ func (s *sim) pause(p guard.Pause, lasts time.Duration, timed bool) {
 		s.plan(s.clock()+lasts, func() { s.resume(button) })
 		return v.Pause(ctx, p)
 	})
+}
+
+// otherClock is how far the clock is ahead of whoever presses a button.
+func (s *sim) otherClock() time.Duration {
+	return pick(s.luck, 0, 0, 0, 20*time.Second, 10*time.Minute)
 }
 
 func (s *sim) resume(button *pressed) {

@@ -1,6 +1,9 @@
 package simulation
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // call is one call that would change a target, as the outside world saw it.
 type call struct {
@@ -22,9 +25,26 @@ type call struct {
 	code      *code         // the rules its run goes by
 	first     bool          // the first of a run that an alert led to
 	planned   time.Time     // by the store's clock
+	stay      *stay         // the visit that makes it
+	arrives   time.Duration // when it will, where it is on its way
+	tooLate   bool          // that is later than calls land
+	answer    answer
+	obscure   bool // nobody will ever be able to say what became of it
+	networks  []netip.Prefix
 	debit     *debit
 	selects   []string
 }
+
+// answer is what a caller was told.
+type answer string
+
+const (
+	taken    answer = "taken"
+	silent   answer = "silent"
+	busy     answer = "busy"
+	refused  answer = "refused"
+	outdated answer = "outdated"
+)
 
 // notYet is when a call landed that has not.
 const notYet = -1 * time.Second
@@ -42,6 +62,16 @@ func (s *sim) enter(c *call) {
 	s.say("%s calls %s: %s of %s from %s to %s", c.replica, c.operation, c.kind, c.target, c.from, c.to)
 	s.judgeCall(c)
 	s.calls = append(s.calls, c)
+}
+
+// callOf finds a call by its operation id.
+func (s *sim) callOf(operation string) *call {
+	for _, c := range s.calls {
+		if c.operation == operation {
+			return c
+		}
+	}
+	return &call{}
 }
 
 // landed lets the jury look at a call that took effect.

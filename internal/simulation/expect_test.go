@@ -82,6 +82,8 @@ func (s *sim) expectation(e *episode) (what, why string) {
 	}
 	l, why := s.willing(e)
 	switch {
+	case s.itself == e.signal.service():
+		return mustNotAct, "its target is ourselves"
 	case why != "":
 		return mustNotAct, why
 	case l.mode != "auto":

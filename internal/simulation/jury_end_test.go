@@ -28,6 +28,7 @@ func (s *sim) judgeEnd() {
 	}
 	s.judgeReceipts()
 	s.judgeLocks()
+	s.judgeChain()
 	s.judgeStormPages(all)
 	s.expect(all)
 	s.count(all)
@@ -42,6 +43,8 @@ func (s *sim) judgeRun(rec memory.Record) {
 	acted := slices.ContainsFunc(s.calls, func(c *call) bool { return c.run == r.ID })
 	s.holds(!acted || r.Outcome != remediation.NoOutcome, "G3", "run %s acted and has no outcome", r.ID)
 	s.judgeOutcome(r)
+	s.judgeWhy(rec)
+	s.judgeThread(r, rec.Messages)
 	s.judgeMessages(rec)
 }
 
@@ -131,6 +134,14 @@ func (l law) concerns(a alert.Alert) (target string, matches bool) {
 		return a.Labels["service"], true
 	}
 	return "", true
+}
+
+// judgeChain: all runs that have ended are linked into one chain that holds.
+func (s *sim) judgeChain() {
+	jury := s.store.As("jury")
+	_, err := jury.LinkDone(context.Background(), s.now())
+	audit, fault := jury.Audit(context.Background(), "")
+	s.holds(err == nil && fault == nil && len(audit.Findings) == 0, "G20", "the records do not hold: %v %v %+v", err, fault, audit.Findings)
 }
 
 // judgeLocks: a world at rest holds no target.

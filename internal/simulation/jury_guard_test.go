@@ -23,7 +23,7 @@ func (s *sim) judgeGuards(c *call, rec memory.Record) {
 	s.judgeAgreement(c)
 	s.judgeLatch(c)
 	s.judgeSelection(c)
-	s.holds(!s.blindTo(c), "G13", "%s is made although the shared guards could not be read", c.operation)
+	s.holds(!c.stay.blind, "G13", "%s is made although the shared guards could not be read", c.operation)
 	if c.first {
 		s.judgeFirst(c, l, rec)
 	}
@@ -61,17 +61,14 @@ func (s *sim) judgeAge(c *call, l law, rec memory.Record) {
 	if i < 0 || l.mode != "auto" || rec.Run.Approved != "" || len(s.jumps) > 0 || c.debit == nil {
 		return
 	}
-	age := c.debit.at - s.sinceBeginning(s.received[i].letter.delivery.OccurredAt)
-	s.holds(age <= l.maxAge+intentSlack, "G17", "%s is made for an event of %s ago, %s is the most", c.operation, age, l.maxAge)
+	age := c.debit.stay.began - s.sinceBeginning(s.received[i].letter.delivery.OccurredAt)
+	s.holds(age <= l.maxAge, "G17", "%s is made for an event of %s ago, %s is the most", c.operation, age, l.maxAge)
 }
 
 // judgeClaims: what its probes told the visit that makes the call was the same.
 func (s *sim) judgeClaims(c *call) {
 	said := map[string]string{}
-	for _, look := range s.looks {
-		if look.run != c.run || look.at < s.visits[c.run] || look.void {
-			continue
-		}
+	for _, look := range s.looksOf(c.stay) {
 		delete(said, look.kind) // what was asked anew and could not be told says nothing
 		if look.known {
 			said[look.kind] = look.claim
@@ -98,6 +95,9 @@ func (s *sim) leapt(within time.Duration) bool {
 
 // judgeProtected: remediator never acts on what is its own.
 func (s *sim) judgeProtected(c *call) {
+	if s.itself != "" {
+		s.holds(c.target != s.itself, "G18", "%s is made on %s, which is remediator by another name", c.operation, c.target)
+	}
 	if c.code.protected != "" {
 		s.holds(c.target != c.code.protected, "G18", "%s is made on %s, which is remediator's own", c.operation, c.target)
 	}
@@ -106,6 +106,9 @@ func (s *sim) judgeProtected(c *call) {
 // judgeSelection: what is changed is the target by its name, and nothing of which nobody knows what it is.
 func (s *sim) judgeSelection(c *call) {
 	s.holds(len(c.selects) == 1 && c.selects[0] == c.target, "G9", "%s selects %q", c.operation, c.selects)
+	for _, n := range c.networks {
+		s.violate("G9", "%s names the network %s", c.operation, n)
+	}
 	rolls := s.town[c.target].rolling
 	at := s.sinceBeginning(c.planned)
 	s.holds(len(s.jumps) > 0 || at < rolls.from || at >= rolls.to, "G10", "%s was planned while a deploy of %s was under way", c.operation, c.target)
@@ -157,9 +160,6 @@ func (s *sim) judgeLatch(c *call) {
 	}
 }
 
-// blindTo reports whether the process that makes the call could not read the shared guards when it last asked.
-func (s *sim) blindTo(c *call) bool { return s.replicaOf(c).blind[c.run] }
-
 // judgeStorm: of many targets that want action, none is acted on. Those count that were acted on: they wanted it for sure.
 func (s *sim) judgeStorm(c *call, l law) {
 	if s.leapt(stormTime) {
@@ -189,28 +189,48 @@ func (s *sim) judgeInverse(c *call, l law) {
 	}
 }
 
-// judgeBreaker: a rule that left a target to a human does not touch it again by itself, before it is released or may try again.
+// judgeBreaker: a rule that did not help a target so often in a row, or left it to a human, does not touch it again by itself before it is
+// released or may try again.
 func (s *sim) judgeBreaker(c *call, l law) {
-	for _, o := range s.calls {
-		if o.run == c.run || o.target != c.target || o.rule != c.rule || !o.first {
+	failures, last, latched := 0, time.Duration(0), false
+	for _, e := range s.endings {
+		acted, took := s.touchedBy(e.run.ID)
+		if e.run.Rule != c.rule || e.run.Target != c.target || e.run.Origin != remediation.ByAlert || !acted || e.at > c.debit.at {
 			continue
 		}
-		former, _ := s.record(o.run)
-		at, over := s.ended[o.run]
-		if !over || former.Run.Outcome != remediation.NeedsHuman {
-			continue
+		if s.releasedIn(last, e.at) {
+			failures, latched = 0, false
 		}
-		released := slices.ContainsFunc(s.releases, func(t time.Duration) bool { return t >= at })
-		tried := l.limits.probeAfter > 0 && c.store.Sub(s.storeTime(at)) >= l.limits.probeAfter-intentSlack
-		s.holds(released || tried || s.since(at, l), "G4", "%s is made although rule %s left %s to a human", c.operation, c.rule, c.target)
+		switch e.run.Outcome {
+		case remediation.Fixed:
+			failures = 0
+		case remediation.NeedsHuman:
+			failures, latched, last = failures+1, true, e.at
+		case remediation.NotFixed, remediation.Inconclusive, remediation.Undone:
+			if took {
+				failures, last = failures+1, e.at
+			}
+		}
 	}
+	if !latched && failures < max(l.limits.failures, 1) || s.releasedIn(last, s.clock()) {
+		return
+	}
+	tries := l.limits.probeAfter > 0 && c.debit.first.Sub(s.storeTime(last)) >= l.limits.probeAfter-stopSlack
+	s.holds(tries && !latched, "G4", "%s is made although rule %s did not help %s %d times in a row", c.operation, c.rule, c.target, failures)
 }
 
-// since reports whether a run that ended after a moment may have closed the breaker again: a probe that was fixed.
-func (s *sim) since(at time.Duration, l law) bool {
-	return slices.ContainsFunc(s.records(), func(rec memory.Record) bool {
-		return rec.Run.Rule == l.name && rec.Run.Outcome == remediation.Fixed && s.ended[rec.Run.ID] > at
-	})
+// touchedBy reports whether a run made calls, and whether one took effect.
+func (s *sim) touchedBy(run string) (acted, took bool) {
+	for _, c := range s.calls {
+		if c.run == run {
+			acted, took = true, took || c.took()
+		}
+	}
+	return acted, took
+}
+
+func (s *sim) releasedIn(from, to time.Duration) bool {
+	return slices.ContainsFunc(s.releases, func(at time.Duration) bool { return at >= from && at <= to })
 }
 
 // judgeHeld: while a person is known to be at an incident, nothing new is begun on it by itself.

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,9 +34,11 @@ func (s *sim) judgeResolve(in *incident) {
 		}
 	}
 	s.holds(asked, "G14", "%s is resolved by us, and no run of a rule that may has fixed it", in.id)
+	s.holds(in.stranger == "", "G14", "%s is resolved by us while %s of it is open", in.id, in.stranger)
 	for _, sig := range in.signals {
 		recent := sig.episode != nil && s.clock()-sig.episode.began < 30*time.Second
-		s.holds(!sig.open || recent || fixed, "G14", "%s is resolved by us while %s still fires", in.id, sig.place.name)
+		unheard := in.outage.leaves && !slices.Contains(in.outage.roads, "am") // its sender will not say
+		s.holds(!sig.open || recent || fixed || unheard, "G14", "%s is resolved by us while %s still fires", in.id, sig.place.name)
 	}
 }
 
@@ -126,7 +129,7 @@ func (s *sim) judgeFixed(r remediation.Run, last *call) {
 	}
 	var well, since time.Duration = -1, -1
 	for _, look := range s.looks {
-		if look.void || look.run != r.ID || look.target != r.Target || look.kind != "look.health" || look.at < last.landed || look.at > s.ended[r.ID] {
+		if look.void || look.run != r.ID || look.target != r.Target || look.kind != "look.health" || look.at < last.done+l.settle || look.at > s.ended[r.ID] {
 			continue
 		}
 		switch {
@@ -138,9 +141,20 @@ func (s *sim) judgeFixed(r remediation.Run, last *call) {
 		well = look.at
 	}
 	s.holds(since >= 0 && s.storeTime(well).Sub(s.storeTime(since)) >= l.hold-time.Second, "G14", "run %s is fixed, and %s was seen well only from %s to %s", r.ID, r.Target, since, well)
+	s.judgeSeen(r, last)
 	for _, show := range s.shownAs {
 		if show.operation == last.operation && show.progress == "foreign" && show.at <= s.ended[r.ID] {
 			s.violate("G10", "run %s is fixed although it was shown another hand", r.ID)
+		}
+	}
+}
+
+// judgeSeen: a hand that was there when the last sample was taken is looked for.
+func (s *sim) judgeSeen(r remediation.Run, last *call) {
+	e, _ := s.endingOf(r.ID)
+	for _, h := range s.hands {
+		if h.target == r.Target && !h.platform && h.at > last.landed && h.at < e.stay.began {
+			s.holds(s.unread[e.stay], "G10", "run %s is fixed although somebody set %s to %s at %s", r.ID, r.Target, h.to, h.at)
 		}
 	}
 }

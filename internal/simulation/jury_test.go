@@ -56,8 +56,10 @@ func (s *sim) judgeCall(c *call) {
 	c.first = rec.Run.Origin == remediation.ByAlert && !c.back && !slices.ContainsFunc(s.calls, func(o *call) bool { return o.run == c.run })
 	s.judgeRecorded(c, rec)
 	s.judgeAlone(c)
+	s.judgeUnderWay(c)
 	if c.back {
 		s.reached.checks["G19"] = true // nothing stood in its way
+		s.judgeTakenBack(c, rec)
 		return
 	}
 	s.judgeStopped(c)
@@ -107,8 +109,8 @@ func (s *sim) judgeStopped(c *call) {
 		if !p.covers(c) {
 			continue
 		}
-		over := p.to != 0 || !p.Until.IsZero() && !s.now().Before(p.Until)
-		s.holds(over || s.clock() <= p.from+stopSlack, "G11", "%s starts %s after %s %s was paused", c.operation, s.clock()-p.from, p.Scope, p.Name)
+		heard := s.clock() > p.from+stopSlack || c.stay.asked > p.from
+		s.holds(p.over(s.now()) || !heard, "G11", "%s starts %s after %s %s was paused", c.operation, s.clock()-p.from, p.Scope, p.Name)
 	}
 }
 
@@ -139,7 +141,7 @@ func (s *sim) judgeEpisode(c *call, rec memory.Record) {
 	}
 	for _, e := range s.firingsOf(rec.Run) {
 		if at, heard := e.ends[roadOf(rec.Run.Alert.Source, rec.Run.Alert)]; heard && at >= s.births[c.run] && !s.firesAnew(e, at) {
-			s.holds(s.clock() <= at+stopSlack, "G17", "%s starts %s after the end of its alert was heard", c.operation, s.clock()-at)
+			s.holds(s.clock() <= at+stopSlack && c.stay.asked <= at, "G17", "%s starts %s after the end of its alert was heard", c.operation, s.clock()-at)
 		}
 	}
 }
@@ -167,63 +169,6 @@ func (s *sim) firingsOf(r remediation.Run) []*episode {
 	return all
 }
 
-// debit is when an act was debited: before its call, and once for all the tries of a rung.
-type debit struct {
-	at    time.Duration
-	store time.Time // of its last try, by the store's clock
-	run   string
-	rule  string
-}
-
-// judgeBudgets counts what was debited in every window that the rule sets.
-func (s *sim) judgeBudgets(c *call) {
-	l, ok := c.code.law(c.rule)
-	if !ok || c.second || c.debit == nil {
-		return
-	}
-	for i, per := range []time.Duration{time.Hour, 24 * time.Hour} {
-		for what, most := range map[string]int{"rule": l.limits.rule[i], "target": l.limits.target[i], "fleet": l.limits.fleet[i]} {
-			n := s.spent(c, what, per)
-			s.holds(n < most, "G4", "%s is number %d of its %s in %s, %d are allowed", c.operation, n+1, what, per, most)
-		}
-	}
-}
-
-// spent counts the acts that were in a window when the call's own was debited.
-func (s *sim) spent(c *call, what string, per time.Duration) int {
-	type act struct {
-		run string
-		at  time.Duration
-	}
-	acts := map[act]bool{}
-	for _, o := range s.calls {
-		if o.debit == nil {
-			continue
-		}
-		counts := what == "fleet" || what == "rule" && o.rule == c.rule || what == "target" && o.target == c.target
-		own := o.run == c.run && o.debit == c.debit
-		age := c.debit.store.Sub(o.debit.store)
-		if counts && !own && !o.second && o.debit.at <= c.debit.at && age >= 0 && age < per {
-			acts[act{o.run, o.debit.at}] = true
-		}
-	}
-	return len(acts)
-}
-
-// judgeCooldown: a run's first act leaves the target its rest after another run's.
-func (s *sim) judgeCooldown(c *call) {
-	l, ok := c.code.law(c.rule)
-	rest := max(l.cooldown, l.limits.settle)
-	if !ok || !c.first || rest == 0 {
-		return
-	}
-	for _, o := range s.calls {
-		if age := c.store.Sub(o.store); o.target == c.target && age >= 0 {
-			s.holds(age >= rest-intentSlack, "G16", "%s comes %s after %s, the cooldown is %s, to settle takes %s", c.operation, age, o.operation, l.cooldown, l.limits.settle)
-		}
-	}
-}
-
 // judgeRule: only a rule that may act by itself acts, on a target that was declared, on facts that were had.
 func (s *sim) judgeRule(c *call, rec memory.Record) {
 	l, ok := c.code.law(c.rule)
@@ -240,6 +185,8 @@ func (s *sim) judgeRule(c *call, rec memory.Record) {
 	}
 	s.holds(want == c.target, "G9", "%s changes %s for an alert that names %q", c.operation, c.target, want)
 	s.judgeFacts(c, l)
+	s.judgeBarred(c, l, rec)
+	s.judgeRung(c)
 }
 
 // judgeConsent: what a rule may not do by itself, and what cannot be taken back, is done only after a human's yes.
@@ -249,15 +196,16 @@ func (s *sim) judgeConsent(c *call, l law) {
 	}
 	yes := false
 	for _, q := range s.asked {
-		yes = yes || q.run == c.run && q.yes
+		same := c.second || q.plan.Kind == c.kind && q.plan.Before["state"] == c.from && q.plan.After["state"] == c.to
+		yes = yes || q.run == c.run && q.yes && same
 	}
-	s.holds(l.mode == "approve" && yes, "G15", "%s (%s) is made by a rule in mode %s, and nobody approved it", c.operation, c.kind, l.mode)
+	s.holds(l.mode == "approve" && yes, "G15", "%s (%s) is made by a rule in mode %s, and nobody approved that", c.operation, c.kind, l.mode)
 }
 
 // sample is one answer of a probe.
 type sample struct {
 	at     time.Duration
-	life   *life
+	stay   *stay
 	run    string
 	target string
 	kind   string
@@ -269,13 +217,13 @@ type sample struct {
 
 // looked enters a probe's answer into the ledger.
 func (s *sim) looked(l *life, target, kind string, f *fact, known bool) {
-	s.looks = append(s.looks, sample{at: s.clock(), life: l, run: l.visiting, target: target, kind: kind, ok: f.OK, known: known, claim: f.state})
+	s.looks = append(s.looks, sample{at: s.clock(), stay: l.stay, run: l.stay.key, target: target, kind: kind, ok: f.OK, known: known, claim: f.state})
 }
 
 // forgets strikes out what a visit found that did not come to its end: nothing was decided on it.
-func (s *sim) forgets(l *life, since time.Duration) {
+func (s *sim) forgets(v *stay) {
 	for i := range s.looks {
-		if look := &s.looks[i]; look.life == l && look.run == l.visiting && look.at > since {
+		if look := &s.looks[i]; look.stay == v && look.at > v.stored {
 			look.void = true
 		}
 	}
@@ -283,22 +231,10 @@ func (s *sim) forgets(l *life, since time.Duration) {
 
 // judgeFacts: what the rule's condition needs was known, and said that the target is ill.
 func (s *sim) judgeFacts(c *call, l law) {
-	kind := map[condition]string{sick: "look.health", sickDeploy: "look.health", loaded: "look.load"}[l.when]
-	if kind == "" {
-		s.holds(l.when == always, "G7", "%s is made by a rule whose condition never holds", c.operation)
-		return
+	s.holds(l.when != never, "G7", "%s is made by a rule whose condition never holds", c.operation)
+	if kind := l.when.needs(); kind != "" {
+		s.holds(s.seenIll(c, factsLife, kind), "G7", "%s is made, and nobody has seen %s ill of late", c.operation, c.target)
 	}
-	since := s.clock() - intentSlack - s.lease
-	for _, look := range slices.Backward(s.looks) {
-		if look.at < since {
-			break
-		}
-		if look.run == c.run && look.target == c.target && look.kind == kind && look.known && !look.ok {
-			s.reached.checks["G7"] = true
-			return
-		}
-	}
-	s.violate("G7", "%s is made, and nobody has seen %s ill", c.operation, c.target)
 }
 
 // judgeLanding is asked when a call has taken effect.
@@ -335,12 +271,13 @@ func (s *sim) changedBy(run string, before time.Duration) bool {
 // showing is what a replica was told when it read a call back.
 type showing struct {
 	at        time.Duration
+	stay      *stay
 	operation string
 	progress  string
 }
 
-func (s *sim) shown(operation string, progress any) {
-	s.shownAs = append(s.shownAs, showing{at: s.clock(), operation: operation, progress: fmt.Sprint(progress)})
+func (s *sim) shown(v *stay, operation string, progress any) {
+	s.shownAs = append(s.shownAs, showing{at: s.clock(), stay: v, operation: operation, progress: fmt.Sprint(progress)})
 	if fmt.Sprint(progress) == "foreign" {
 		s.reached.checks["G10"] = true
 	}
@@ -360,16 +297,14 @@ func (s *sim) flawed(target, what string) {
 // committed sees every commit as the store answered it.
 func (s *sim) committed(l *life, c remediation.Commit, err error) {
 	if err == nil {
-		l.commits[c.Run.ID], l.intents[c.Run.ID] = s.clock(), c.Intent != nil
-		if c.Intent != nil && c.Intent.Act.Run != "" {
-			s.debits[c.Run.ID] = &debit{at: s.clock(), store: s.now(), run: c.Run.ID, rule: c.Run.Rule}
-			s.acts = append(s.acts, s.debits[c.Run.ID])
-		} else if d := s.debits[c.Run.ID]; c.Intent != nil && d != nil {
-			d.store = s.now()
-		}
+		l.stay.stored, l.intents[c.Run.ID] = s.clock(), c.Intent != nil
+		s.kept(l.stay, c.Run.ID, c.Lease)
+		s.written(c)
+		s.debited(l.stay, c)
 		s.say("%s commits %s: %s %s %s", l.owner, c.Run.ID, c.Run.State, c.Run.Phase, c.Run.Outcome)
 		if c.Run.State == remediation.Done {
 			s.ended[c.Run.ID] = s.clock()
+			s.endings = append(s.endings, ending{at: s.clock(), stay: l.stay, run: c.Run})
 		}
 		if !s.watched && c.Run.State == remediation.Done && c.Run.Reason.Parks() {
 			s.watched = true

@@ -12,11 +12,18 @@ import (
 	"github.com/mixillo/remediator/internal/sources"
 )
 
-// section is what a target declares of the town; nothing, its name is enough.
-type section struct{}
+// section is what a target declares of the town.
+type section struct {
+	House string `yaml:"house"`
+}
 
-// Identity implements executors.Identified: all targets of the town are told apart by name alone.
-func (*section) Identity(connect.Set) string { return "" }
+// Identity implements executors.Identified.
+func (s *section) Identity(connect.Set) string { return identity(s.House) }
+
+func identity(house string) string { return "town/" + house }
+
+// houseOf is where a target is.
+func houseOf(target string) string { return target + "-1" }
 
 // fact is what a look finds.
 type fact struct {

@@ -19,10 +19,12 @@ type law struct {
 	when     condition
 	rungs    []rung
 	hold     time.Duration
+	settle   time.Duration // before the first sample
 	within   time.Duration
 	limits   limits
 	maxAge   time.Duration
 	cooldown time.Duration
+	late     time.Duration // after which a human is called all the same
 	resolve  bool
 	slack    bool
 	after    string // a follow-up: "", remind or scale_back
@@ -65,6 +67,7 @@ type code struct {
 type freeze struct {
 	target   string // "" for all
 	from, to time.Duration
+	daily    bool // from there on
 }
 
 func (f freeze) covers(target string) bool { return f.target == "" || f.target == target }
@@ -100,8 +103,12 @@ func write(number, edition int) *code {
 		c.protected = pick(d, names[2:]...) // no rule may name it as its target
 	}
 	if d.chance(150) {
-		from := d.between(0, 20*time.Minute).Truncate(time.Second)
+		from := pick(d, d.between(0, 20*time.Minute), d.between(30*time.Second, 2*time.Minute)).Truncate(time.Second)
 		c.freezes = append(c.freezes, freeze{target: pick(d, "", names[0], names[1]), from: from, to: from + pick(d, 3*time.Minute, 15*time.Minute)})
+	}
+	if d.chance(100) { // one that comes every day, told on a clock on another wall
+		from := time.Duration(d.IntN(10)) * time.Minute
+		c.freezes = append(c.freezes, freeze{from: from, to: from + pick(d, 2*time.Minute, 5*time.Minute), daily: true})
 	}
 	if edition == 1 {
 		amend(d, c)
@@ -123,7 +130,7 @@ func draft(d *dice) []law {
 		laws = append(laws, l)
 	}
 	if d.chance(250) {
-		add(draw(d, law{name: "watch", alert: "Down", mode: "observe", when: sick, rungs: ladder(d)}))
+		add(draw(d, law{name: "watch", alert: "Down", mode: "observe", when: pick(d, sick, loaded), rungs: ladder(d)}))
 	}
 	if d.chance(300) {
 		add(draw(d, law{name: "deploy", alert: "Down", mode: "auto", when: sickDeploy, rungs: []rung{{kind: pick(d, "world.set", "world.pin"), to: stable}}}))
@@ -132,10 +139,10 @@ func draft(d *dice) []law {
 		add(draw(d, law{name: "grow", alert: "Down", severity: "critical", mode: "auto", when: sick, rungs: []rung{{kind: "cloud_run.scale", to: wide}}}))
 		add(draw(d, law{name: "shrink", alert: "Down", severity: "warning", mode: "auto", when: sick, rungs: []rung{{kind: "world.set", to: stable}}}))
 	}
-	mode := pick(d, "auto", "auto", "auto", "auto", "approve")
+	mode := pick(d, "auto", "auto", "auto", "approve")
 	add(draw(d, law{name: "cure", alert: "Down", mode: mode, when: pick(d, sick, sick, sick, sick, always, loaded, never), rungs: ladder(d)}))
 	if d.chance(400) {
-		add(draw(d, law{name: "second", alert: "Down", severity: "critical", mode: "auto", when: pick(d, sick, sick, loaded), rungs: ladder(d)}))
+		add(draw(d, law{name: "second", alert: "Down", severity: "critical", mode: "auto", when: pick(d, sick, loaded, loaded), rungs: ladder(d)}))
 	}
 	if d.chance(500) {
 		add(draw(d, law{name: "slow", alert: "Slow", target: pick(d, names[:2]...), mode: "auto", when: pick(d, sick, always), rungs: ladder(d)}))
@@ -149,12 +156,14 @@ func draft(d *dice) []law {
 // draw fills in what the guards, the verification and the telling of a law are.
 func draw(d *dice, l law) law {
 	l.hold = pick(d, 20*time.Second, time.Minute)
+	l.settle = pick(d, 0, 0, 0, 30*time.Second)
 	l.within = pick(d, 2*time.Minute, 4*time.Minute)
 	l.maxAge = pick(d, 2*time.Minute, 10*time.Minute, 10*time.Minute)
-	l.cooldown = pick(d, 0, 0, 0, time.Minute, 30*time.Minute)
+	l.cooldown = pick(d, 0, 0, 0, time.Minute, 4*time.Minute, 30*time.Minute)
+	l.late = pick(d, 10*time.Minute, 10*time.Minute, 10*time.Minute, time.Minute)
 	few, many := [2]int{1, 2}, [2]int{20, 40}
-	l.limits.rule = pick(d, few, [2]int{2, 4}, many, many)
-	l.limits.target = pick(d, [2]int{2, 4}, many, many)
+	l.limits.rule = pick(d, few, [2]int{2, 4}, [2]int{4, 2}, many, many)
+	l.limits.target = pick(d, [2]int{2, 4}, [2]int{4, 2}, many, many)
 	l.limits.fleet = pick(d, [2]int{2, 3}, [2]int{6, 20}, many, many)
 	l.limits.failures = pick(d, 1, 3)
 	l.limits.probeAfter = pick(d, 0, 3*time.Minute)
@@ -224,7 +233,7 @@ func (c *code) yaml() string {
 	var b strings.Builder
 	b.WriteString(fileHead)
 	for _, name := range names {
-		fmt.Fprintf(&b, "  %s: {world: {}, cloud_run: {}, protected: %t}\n", name, name == c.protected)
+		fmt.Fprintf(&b, "  %s: {world: {house: %s}, cloud_run: {house: %s}, protected: %t}\n", name, houseOf(name), houseOf(name), name == c.protected)
 	}
 	c.writeFreezes(&b)
 	b.WriteString("rules:\n")
@@ -237,12 +246,20 @@ func (c *code) yaml() string {
 // bubbleBegins is what every clock shows when a world begins: testing/synctest says so.
 var bubbleBegins = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
+// kathmandu is how far its clocks are ahead.
+const kathmandu = 5*time.Hour + 45*time.Minute
+
 func (c *code) writeFreezes(b *strings.Builder) {
 	if len(c.freezes) == 0 {
 		return
 	}
 	b.WriteString("freezes:\n")
 	for i, f := range c.freezes {
+		if f.daily {
+			at := bubbleBegins.Add(f.from + kathmandu)
+			fmt.Fprintf(b, "  - {name: freeze-%d, reason: each morning, cron: \"%d %d * * *\", for: %s, time_zone: Asia/Kathmandu}\n", i, at.Minute(), at.Hour(), f.to-f.from)
+			continue
+		}
 		targets := ""
 		if f.target != "" {
 			targets = fmt.Sprintf("targets: [%s], ", f.target)
@@ -276,14 +293,14 @@ func (l law) yaml(b *strings.Builder) {
 			rungs = append(rungs, fmt.Sprintf("%s: {to: %s, then: %q}", r.kind, r.to, r.then))
 		}
 		line("do: [{%s}]", strings.Join(rungs, "}, {"))
-		line("verify: {if: health.ok, hold: %s, within: %s, every: 20s}", l.hold, l.within)
+		line("verify: {if: health.ok, settle: %s, hold: %s, within: %s, every: 20s}", l.settle, l.hold, l.within)
 	}
 	g := l.limits
 	line("guard: {per_hour: %d, per_day: %d, target_per_hour: %d, target_per_day: %d, fleet_per_hour: %d, fleet_per_day: %d, failures: %d, "+
 		"probe_after: %s, cooldown: %s, max_age: %s, settle: %s, inverse_within: %s, storm_targets: %d, storm_within: %s, approval: %s}",
 		g.rule[0], g.rule[1], g.target[0], g.target[1], g.fleet[0], g.fleet[1], g.failures, g.probeAfter, l.cooldown, l.maxAge, g.settle,
 		g.inverse, g.storm, stormTime, g.approval)
-	line("escalate: {after: 10m}")
+	line("escalate: {after: %s}", l.late)
 	l.tell(line)
 }
 

@@ -64,6 +64,15 @@ const (
 	acknowledged
 	stopFilePressed
 	noAnswer
+	guardsUnread
+	saidBeforeCall
+	sleepBeforePlan
+	hintTwice
+	neverClear
+	readsOld
+	planPanics
+	handWhileAsked
+	grouped
 	faults // how many there are
 )
 
@@ -75,6 +84,7 @@ var faultNames = [faults]string{
 	"crash_before_store", "crash_after_store", "crash_in_call", "crash_after_call", "crash_elsewhere", "killed_while_frozen",
 	"freeze_short", "freeze_long", "sleep_before_call", "store_fails", "store_down", "clock_forward", "clock_back", "hand_any_time", "press_pause",
 	"press_release", "reload", "false_resolve", "merged", "acknowledged", "stop_file", "no_answer",
+	"guards_unread", "said_before_call", "sleep_before_plan", "hint_twice", "never_clear", "reads_old", "plan_panics", "hand_while_asked", "grouped",
 }
 
 // rates gives, of a thousand chances, how many a fault takes in a seed that has it: what has many chances takes few of them.
@@ -87,13 +97,15 @@ var rates = [faults]int{
 	crashBeforeStore: 12, crashAfterStore: 12, crashInCall: 200, crashAfterCall: 200, crashElsewhere: 1000, killedWhileFrozen: 400,
 	freezeShort: 15, freezeLong: 10, sleepBeforeCall: 600, storeFails: 50, storeDown: 1000, clockForward: 1000, clockBack: 1000, handAnyTime: 1000,
 	pressPause: 1000, pressRelease: 1000, reload: 1000, falseResolve: 500, merged: 1000, acknowledged: 400,
-	stopFilePressed: 1000, noAnswer: 1000,
+	stopFilePressed: 1000, noAnswer: 1000, guardsUnread: 200, saidBeforeCall: 400, sleepBeforePlan: 400, hintTwice: 60, neverClear: 150, readsOld: 400,
+	planPanics: 200, handWhileAsked: 40, grouped: 500,
 }
 
 // seldom are the faults that a seed does not often give an occasion to: they are chosen more often.
 var seldom = []fault{
 	planRefused, planRefused, planFails, noAnswer, landsVeryLate, failsInside, reload, reload, reload, crashAfterCall, deliveredLate, conflict, conflict,
 	throttled, handBeforeCall, slackFails, sleepBeforeCall, sleepBeforeCall, storeFails, noAnswer, noAnswer, crashInCall, neverArrives, rejected,
+	saidBeforeCall, saidBeforeCall, saidBeforeCall, sleepBeforePlan, grouped, hintTwice, guardsUnread, neverClear, readsOld, planPanics,
 	replyLost, landsVeryLate, landsVeryLate, deployTakesTime, failsInside, crashAfterCall, handWhileWatched,
 }
 
@@ -112,6 +124,12 @@ func drawFaults(d *dice) (chosen [faults]int) {
 	}
 	if chosen[landsVeryLate] > 0 {
 		chosen[landsLate] = rates[landsLate]
+	}
+	if chosen[crashAfterCall] > 0 && d.chance(500) {
+		chosen[landsLate] = rates[landsLate]
+	}
+	if chosen[readsOld] > 0 {
+		chosen[slowChange], chosen[replyLost] = rates[slowChange], rates[replyLost]
 	}
 	if chosen[killedWhileFrozen] > 0 {
 		chosen[freezeLong] = rates[freezeLong]
@@ -143,5 +161,8 @@ func (s *sim) latest() time.Duration {
 	if s.strikes(landsVeryLate) {
 		return 3 * time.Minute
 	}
-	return 4 * time.Second
+	return usuallyWithin
 }
+
+// usuallyWithin is how late a call lands, save for those that land very late.
+const usuallyWithin = 4 * time.Second

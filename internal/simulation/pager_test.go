@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,19 +23,21 @@ type pager struct {
 
 // incident is one of PagerDuty's incidents.
 type incident struct {
-	id, key string
-	status  string
-	outage  *outage
-	opened  time.Time
-	tells   bool // its webhooks are sent to us
-	merged  bool // into another one, which nobody tells the end of
-	signals []*signal
-	notes   []note
-	acked   []time.Duration // by us
-	paged   int             // how often people were called again
-	heldBy  string          // the person who acknowledged it
-	heldAt  time.Duration
-	ended   []time.Duration // by us
+	id, key  string
+	status   string
+	outage   *outage
+	opened   time.Time
+	tells    bool // its webhooks are sent to us
+	merged   bool // into another one, which nobody tells the end of
+	signals  []*signal
+	notes    []note
+	acked    []time.Duration // by us
+	paged    int             // how often people were called again
+	stranger string          // the key of an alert of something else that PagerDuty has grouped into it, and that is open; "" for none
+	pagedBy  string          // the message that did so last; "" once somebody has come
+	heldBy   string          // the person who acknowledged it
+	heldAt   time.Duration
+	ended    []time.Duration // by us
 }
 
 type note struct {
@@ -70,12 +73,28 @@ func (p *pager) trigger(o *outage, key string, tells bool, signals []*signal) *i
 		id: fmt.Sprintf("Q%d", len(p.incidents)), key: key, status: connect.StatusTriggered, outage: o, opened: p.s.wall(), tells: tells, signals: signals,
 	}
 	p.incidents = append(p.incidents, in)
+	if o != nil && p.s.strikes(grouped) {
+		in.stranger = "stranger-" + in.id
+		p.s.plan(p.s.clock()+p.s.luck.between(time.Minute, 15*time.Minute), func() { p.settle(in) })
+	}
 	p.s.say("PagerDuty opens %s for %s", in.id, key)
+	if strings.HasPrefix(key, stormPage) && p.s.has(pressRelease) && !p.s.still {
+		p.s.plan(p.s.clock()+p.s.luck.between(20*time.Second, 3*time.Minute), p.s.release)
+	}
 	p.webhook(in, "incident.triggered", "", func(d *sources.Delivery) { d.Incomplete = true })
 	if tells && o != nil && p.s.strikes(acknowledged) {
 		p.s.plan(p.s.clock()+p.s.luck.between(0, 10*time.Second), func() { p.s.takeInHand(in, p.s.luck.between(20*time.Second, 8*time.Minute)) })
 	}
 	return in
+}
+
+// settle is the end of what was grouped into an incident, which ends with the last of its alerts.
+func (p *pager) settle(in *incident) {
+	grouped := in.stranger != ""
+	in.stranger = ""
+	if grouped && !in.outage.leaves && !slices.ContainsFunc(in.signals, func(sig *signal) bool { return sig.open }) {
+		p.resolve(in, "")
+	}
 }
 
 // resolve ends an incident; agent says who did it.
@@ -93,10 +112,15 @@ func (p *pager) resolve(in *incident, agent string) {
 
 // acknowledge is a person who takes an incident in hand; release lets go of it.
 func (p *pager) acknowledge(in *incident) {
+	in.pagedBy = ""
 	in.status, in.heldBy, in.heldAt = connect.StatusAcknowledged, "ann", p.s.clock()
 	p.s.say("ann acknowledges %s", in.id)
-	p.webhook(in, "incident.acknowledged", "ann", func(d *sources.Delivery) {
-		d.Alerts, d.Holds = nil, []sources.Hold{{IncidentID: in.id, IncidentKey: in.key, By: "Ann", ByID: "ann", At: d.OccurredAt}}
+	p.tellAcknowledged(in, "Ann", "ann")
+}
+
+func (p *pager) tellAcknowledged(in *incident, by, id string) {
+	p.webhook(in, "incident.acknowledged", id, func(d *sources.Delivery) {
+		d.Alerts, d.Holds = nil, []sources.Hold{{IncidentID: in.id, IncidentKey: in.key, By: by, ByID: id, At: d.OccurredAt}}
 	})
 }
 
@@ -104,7 +128,7 @@ func (p *pager) release(in *incident) {
 	if in.heldBy == "" {
 		return
 	}
-	in.status, in.heldBy = connect.StatusTriggered, ""
+	in.status, in.heldBy, in.pagedBy = connect.StatusTriggered, "", ""
 	p.s.say("the acknowledgement of %s ends", in.id)
 	p.webhook(in, "incident.unacknowledged", "", func(d *sources.Delivery) {
 		d.Alerts, d.Holds = nil, []sources.Hold{{IncidentID: in.id, IncidentKey: in.key, At: d.OccurredAt, Lifted: true}}
@@ -143,6 +167,7 @@ func (p *pager) complete(d sources.Delivery) (sources.Delivery, error) {
 	for _, sig := range in.signals {
 		a := sig.alert(stub.StartsAt)
 		a.Source, a.Episode, a.IncidentID, a.IncidentKey = "pd", in.id+"/"+sig.service(), in.id, in.key
+		a.SelfResolving = !in.outage.leaves || slices.Contains(in.outage.roads, "am")
 		d.Alerts = append(d.Alerts, a)
 	}
 	return d, nil
@@ -157,6 +182,7 @@ func (*pagerPort) Close() error { return nil }
 // call makes one call of its API.
 func (p *pagerPort) call(ctx context.Context, what string, do func() error) error {
 	p.enter(what)
+	p.stay.reached++
 	world := &port{p.life}
 	var err error
 	switch {
@@ -234,6 +260,9 @@ func (p *pagerPort) Alerts(ctx context.Context, id string) (all []connect.Incide
 			}
 			all = append(all, connect.IncidentAlert{AlertKey: in.key, Status: status})
 		}
+		if in.stranger != "" {
+			all = append(all, connect.IncidentAlert{AlertKey: in.stranger, Status: connect.StatusTriggered})
+		}
 		return nil
 	})
 	return all, err
@@ -251,9 +280,12 @@ func (p *pagerPort) Trigger(ctx context.Context, e connect.Event) error {
 func (p *pagerPort) Acknowledge(ctx context.Context, id string) error {
 	return p.known(ctx, "acknowledge", id, func(in *incident) error {
 		in.acked = append(in.acked, p.s.clock())
+		in.pagedBy = ""
 		p.s.judgeAck(in)
+		p.s.judgeOldWord(in, p.stay.telling)
 		if in.status == connect.StatusTriggered {
 			in.status = connect.StatusAcknowledged
+			p.s.pager.tellAcknowledged(in, "Robot", robot)
 		}
 		return nil
 	})
@@ -264,6 +296,7 @@ func (p *pagerPort) Resolve(ctx context.Context, id, _ string) error {
 	return p.known(ctx, "resolve", id, func(in *incident) error {
 		in.ended = append(in.ended, p.s.clock())
 		p.s.judgeResolve(in)
+		p.s.judgeOldWord(in, p.stay.telling)
 		p.s.pager.resolve(in, robot)
 		return nil
 	})
@@ -275,6 +308,7 @@ func (p *pagerPort) Escalate(ctx context.Context, id string) error {
 		if in.status == connect.StatusResolved {
 			return connect.ErrIncidentResolved
 		}
+		p.s.judgePage(in, p.stay.telling)
 		in.paged++
 		in.status = connect.StatusTriggered
 		if in.heldBy != "" {

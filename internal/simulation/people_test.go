@@ -5,7 +5,9 @@ import (
 	"errors"
 	"time"
 
+	"github.com/mixillo/remediator/internal/alert"
 	"github.com/mixillo/remediator/internal/connect"
+	"github.com/mixillo/remediator/internal/executors"
 	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/remediation"
 	"github.com/mixillo/remediator/internal/store/memory"
@@ -35,7 +37,7 @@ func (s *sim) lookAfter() {
 // pressFile is somebody who makes the file that stops everything, and removes it after a while.
 func (s *sim) pressFile(lasts time.Duration) {
 	s.happens(stopFilePressed)
-	button := &pressed{Pause: guard.Pause{Scope: guard.Fleet, Actor: "the file", Reason: "it is there", Since: s.now()}, from: s.clock()}
+	button := &pressed{Pause: guard.Pause{Scope: guard.Fleet, Actor: "the file", Reason: "it is there", Since: s.now().Add(s.otherClock())}, from: s.clock()}
 	s.file = button
 	s.pauses = append(s.pauses, button)
 	s.plan(s.clock()+lasts, func() {
@@ -50,6 +52,21 @@ func (s *sim) stopFile() *guard.Pause {
 		return nil
 	}
 	return &s.file.Pause
+}
+
+// somethingSaid is a word that comes between an intent and its call: somebody presses the stop button, or the alert ends.
+func (s *sim) somethingSaid(run string) {
+	rec, _ := s.record(run)
+	if s.luck.chance(500) {
+		s.pause(guard.Pause{Scope: guard.Target, Name: rec.Run.Target, Actor: "ann", Reason: "r"}, s.luck.between(20*time.Second, 2*time.Minute), false)
+		return
+	}
+	for _, e := range s.firingsOf(rec.Run) {
+		if e.signal.open && e.signal.episode == e {
+			s.notify(e.signal.outage, []alert.Alert{s.cease(e.signal)})
+			return
+		}
+	}
 }
 
 // held is a person's acknowledgement of an incident.
@@ -90,19 +107,44 @@ type question struct {
 	at          time.Duration
 	answered    time.Duration // 0: not yet
 	yes         bool
+	plan        executors.Change
 }
 
 // consider lets people think about a question: they say yes or no, sometimes too late, sometimes to something else, sometimes nothing.
 func (s *sim) consider(r remediation.Run) {
-	q := &question{run: r.ID, digest: r.Asked, at: s.clock()}
+	q := &question{run: r.ID, digest: r.Asked, at: s.clock(), plan: s.lastPlan[r.ID]}
 	s.asked[r.ID+" "+r.Asked] = q
 	if s.strikes(noAnswer) {
 		return
 	}
+	s.meanwhile(r)
 	yes := s.luck.chance(700)
 	s.plan(s.clock()+s.luck.between(5*time.Second, 4*time.Minute), func() { s.answer(q, yes) })
 	if s.luck.chance(100) {
 		s.plan(s.clock()+s.luck.between(5*time.Second, 4*time.Minute), func() { s.answer(q, !yes) })
+	}
+}
+
+// meanwhile is what can happen while people think.
+func (s *sim) meanwhile(r remediation.Run) {
+	p, soon := s.town[r.Target], s.clock()+s.luck.between(time.Second, 20*time.Second)
+	if s.strikes(acknowledged) { // whoever is asked comes
+		s.plan(soon, func() { s.takeIncidentOf(r) })
+	}
+	if s.strikes(conflict) {
+		s.plan(soon, func() { s.byPlatform(p) })
+	}
+	if s.strikes(handBeforeCall) {
+		s.plan(soon, func() { s.byHand(p, s.anotherState(p)) })
+	}
+}
+
+// takeIncidentOf is a person who acknowledges the incident of a run.
+func (s *sim) takeIncidentOf(r remediation.Run) {
+	for _, in := range s.pager.incidents {
+		if in.id == r.Alert.IncidentID || r.Alert.IncidentID == "" && in == s.pager.open(r.Alert.IncidentKey) {
+			s.takeInHand(in, s.luck.between(time.Minute, 8*time.Minute))
+		}
 	}
 }
 

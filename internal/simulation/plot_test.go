@@ -19,6 +19,12 @@ func (s *sim) set() time.Duration {
 	s.lease = pick(d, 12*time.Second, 12*time.Second, 12*time.Second, 5*time.Second, 90*time.Second, 4*time.Minute)
 	s.chosen = drawFaults(d)
 	s.answers = d.chance(500)
+	if s.has(sleepBeforePlan) {
+		s.lease = 4 * time.Minute // a machine may sleep for long and still have the run
+	}
+	if d.chance(50) {
+		s.itself = pick(d, names[2:]...) // no rule may name it as its target
+	}
 	s.store = memory.New(memory.Config{Now: s.now, Lease: s.lease})
 	for _, name := range names {
 		s.town[name] = newPlace(name)
@@ -32,90 +38,6 @@ func (s *sim) set() time.Duration {
 	s.drawPeople(end)
 	s.drawTroubles(end)
 	return end
-}
-
-// drawOutages plans what befalls the town.
-func (s *sim) drawOutages() (end time.Duration) {
-	d := s.plot
-	at := d.between(0, 30*time.Second)
-	for id := range pick(d, 1, 1, 2, 2, 3, 4) {
-		o := s.drawOutage(id)
-		o.began = at
-		s.outages = append(s.outages, o)
-		s.plan(at, func() { s.strike(o) })
-		end = max(end, at+pick(d, 6*time.Minute, 12*time.Minute))
-		at += pick(d, 0, d.between(0, 3*time.Minute), d.between(0, 40*time.Minute))
-	}
-	return end
-}
-
-func (s *sim) drawOutage(id int) *outage {
-	d := s.plot
-	o := &outage{id: id, alert: pick(d, "Down", "Down", "Down", "Down", "Slow"), level: pick(d, "critical", "warning")}
-	o.roads = pick(d, []string{"am"}, []string{"pd"}, []string{"am", "pd"})
-	o.cause = pick(d, "deploy", "deploy", "load", "stuck", "dependency", "blip")
-	switch o.cause {
-	case "deploy":
-		o.cures = []string{stable}
-	case "load":
-		o.cures = []string{wide}
-	case "stuck":
-		o.cures = []string{reset, stable}
-	case "dependency":
-		o.lasts = d.between(3*time.Minute, 12*time.Minute)
-	case "blip":
-		o.lasts = d.between(50*time.Second, 3*time.Minute)
-	}
-	for range pick(d, 1, 1, 1, 1, 1, 1, 2, 2, 5) {
-		p := s.town[pick(d, names...)]
-		if n := len(s.outages); n > 0 && d.chance(650) { // what was ill once falls ill again
-			p = s.outages[n-1].places[0]
-		}
-		if !slices.Contains(o.places, p) {
-			o.places = append(o.places, p)
-		}
-	}
-	if d.chance(40) {
-		o.label = pick(d, "ghost", "*", ".*", "api,web", "API")
-	}
-	return o
-}
-
-// strike lets an outage begin.
-func (s *sim) strike(o *outage) {
-	o.on = true
-	for _, p := range o.places {
-		if p.trouble != nil && p.trouble.on && p.trouble != o {
-			s.end(p.trouble)
-		}
-		p.trouble = o
-		switch {
-		case o.cause == "deploy":
-			p.deployed = append(p.deployed, s.clock())
-			s.byHand(p, broken)
-		case o.cured(p.base()):
-			o.cures = nil // what would cure it is there already: nothing does
-		}
-		s.changed(p)
-		o.watcher.signals = append(o.watcher.signals, &signal{outage: o, place: p})
-	}
-	o.watcher.every = pick(s.plot, time.Minute, 3*time.Minute)
-	s.say("outage %d (%s) begins, cured by %v", o.id, o.cause, o.cures)
-	if o.lasts > 0 {
-		s.plan(s.clock()+o.lasts, func() {
-			s.say("outage %d is over", o.id)
-			s.end(o)
-		})
-	}
-	s.plan(s.clock()+s.plot.between(0, lookEvery), func() { s.watch(o) })
-}
-
-// end lets an outage end by itself.
-func (s *sim) end(o *outage) {
-	o.on = false
-	for _, p := range o.places {
-		s.changed(p)
-	}
 }
 
 // near draws a moment that has to do with an outage: shortly before it, or while somebody is at work on it.
@@ -161,15 +83,20 @@ func (s *sim) drawPeople(end time.Duration) {
 		s.drawReload(end)
 	}
 	if s.has(merged) {
-		s.plan(s.near(end), func() {
-			for _, in := range s.pager.incidents {
-				if in.status != connect.StatusResolved && in.tells {
-					s.happens(merged)
-					s.pager.merge(in)
-					return
-				}
-			}
-		})
+		for range pick(d, 1, 3) {
+			s.plan(s.near(end), s.mergeAny)
+		}
+	}
+}
+
+// mergeAny is a person who makes an open incident a part of another one.
+func (s *sim) mergeAny() {
+	for _, in := range s.pager.incidents {
+		if in.status != connect.StatusResolved && in.tells {
+			s.happens(merged)
+			s.pager.merge(in)
+			return
+		}
 	}
 }
 
@@ -188,14 +115,20 @@ type pressed struct {
 	from, to time.Duration // to: 0 while it lasts
 }
 
+// unheardOf is a scope that only a later edition of us knows: it counts as the widest.
+const unheardOf guard.Scope = "region"
+
 func (s *sim) drawPause(at time.Duration) {
 	d := s.plot
-	p := guard.Pause{Scope: pick(d, guard.Fleet, guard.Target, guard.Rule), Actor: "ann", Reason: "r"}
+	p := guard.Pause{Scope: pick(d, guard.Fleet, guard.Target, guard.Rule, unheardOf), Actor: "ann", Reason: "r"}
 	switch p.Scope {
 	case guard.Target:
 		p.Name = pick(d, pick(d, s.outages...).places...).name
 	case guard.Rule:
 		p.Name = pick(d, codeOf(s.code, 0).laws...).name
+	}
+	if p.Scope == unheardOf {
+		p.Name = "the east"
 	}
 	lasts, timed := d.between(10*time.Second, 8*time.Minute), d.chance(500)
 	s.plan(at, func() { s.pause(p, lasts, timed) })
@@ -211,7 +144,7 @@ func (s *sim) drawTroubles(end time.Duration) {
 		s.storeGone = append(s.storeGone, span{at, at + lasts})
 	}
 	if s.has(pagerDown) {
-		at, lasts := s.near(end), d.between(time.Second, 10*time.Minute)
+		at, lasts := s.near(end), pick(d, d.between(time.Second, 10*time.Minute), d.between(5*time.Minute, 15*time.Minute))
 		s.plan(at, func() { s.happens(pagerDown); s.pager.down = true })
 		s.plan(at+lasts, func() { s.pager.down = false })
 		s.pagerGone = append(s.pagerGone, span{at, at + lasts})
@@ -248,6 +181,16 @@ func (s *sim) leap(f fault, by time.Duration) {
 	s.jumps = append(s.jumps, jump{at: s.clock(), by: by})
 }
 
+// hintAgain gives a hint of a run that is being visited to one of the replicas.
+func (s *sim) hintAgain(run string) {
+	rec, known := s.record(run)
+	r := s.someReplica()
+	if !known || r == nil {
+		return
+	}
+	r.advance(remediation.Hint{Run: run, Version: rec.Run.Version, Epoch: int64(s.luck.IntN(2)) * rec.Run.Epoch})
+}
+
 // staleHint asks for a visit that is not due, or long done.
 func (s *sim) staleHint() {
 	r := s.someReplica()
@@ -273,6 +216,7 @@ func (s *sim) calm() {
 	}
 	for _, in := range s.pager.incidents {
 		s.pager.release(in)
+		s.pager.settle(in)
 	}
 	s.file = nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -57,6 +58,8 @@ func (p *port) ask(ctx context.Context, kind, target string) (executors.Answer, 
 	err := ctx.Err()
 	switch {
 	case err != nil:
+	case p.s.strikes(handWhileAsked):
+		p.s.byHand(at, p.s.anotherState(at))
 	case p.s.strikes(probeSilent):
 		err = p.silence(ctx)
 	case p.s.strikes(probeFails):
@@ -107,6 +110,9 @@ func (p *port) plan(ctx context.Context, a *act, env executors.Env) (executors.C
 	case p.s.strikes(planFails):
 		p.s.flawed(at.name, "plan")
 		return executors.Change{}, errors.New("the target cannot be read")
+	case p.s.strikes(planPanics) && a.kind != "world.unpin":
+		p.s.flawed(at.name, "plan")
+		panic("the plan broke off")
 	case p.s.strikes(planRefused):
 		p.s.flawed(at.name, "plan")
 		reason := pick(p.s.luck, guard.NoCause, guard.SplitTraffic, guard.AlreadyPinned, guard.NoDestination, guard.Migrations, guard.OutOfBounds)
@@ -122,7 +128,13 @@ func (p *port) plan(ctx context.Context, a *act, env executors.Env) (executors.C
 	c := change(a.kind, at, to, env.Now)
 	if p.s.strikes(planTooWide) {
 		p.s.flawed(at.name, "plan")
-		c.Selects = pick(p.s.luck, []string{}, []string{"*"}, []string{at.name, ""})
+		c.Selects = pick(p.s.luck, []string{}, []string{"*"}, []string{at.name, ""}, c.Selects, c.Selects, c.Selects)
+		if len(c.Selects) == 1 && c.Selects[0] == at.name {
+			c.Networks, c.Lasts = []netip.Prefix{netip.MustParsePrefix(pick(p.s.luck, "0.0.0.0/0", "10.0.0.0/8"))}, time.Hour
+		}
+	}
+	if a.kind != "world.unpin" && p.s.has(reload) && p.s.luck.chance(60) { // somebody edits the rules at this very moment
+		p.s.reload(p.r)
 	}
 	switch a.kind {
 	case "world.pin":
@@ -132,6 +144,7 @@ func (p *port) plan(ctx context.Context, a *act, env executors.Env) (executors.C
 	case "world.two":
 		c.Data = json.RawMessage(`"` + a.Then + `"`)
 	}
+	p.s.lastPlan[p.stay.key] = c
 	return c, nil
 }
 
@@ -145,6 +158,7 @@ func change(kind string, p *place, to string, now time.Time) executors.Change {
 
 func (p *port) apply(ctx context.Context, env executors.Env, c executors.Change, operation string) (executors.Receipt, error) {
 	p.check()
+	p.s.judgeLease(p.stay, operation)
 	if ctx.Err() != nil {
 		return executors.Receipt{}, ctx.Err()
 	}
@@ -152,8 +166,12 @@ func (p *port) apply(ctx context.Context, env executors.Env, c executors.Change,
 	made := &call{
 		operation: operation, run: runOf(operation), target: at.name, kind: c.Kind, replica: p.r.name, etag: c.Etag, from: c.Before["state"],
 		to: c.After["state"], second: c.Kind == "world.two" && len(c.Data) == 0, planned: c.PlannedAt, selects: c.Selects,
+		stay: p.stay, networks: c.Networks,
 	}
 	p.s.enter(made)
+	if deadline, ok := ctx.Deadline(); ok {
+		p.s.judgeDeadline(made, deadline)
+	}
 	if p.s.strikes(crashInCall) {
 		p.die("before " + operation + " leaves")
 	}
@@ -169,15 +187,26 @@ func (p *port) apply(ctx context.Context, env executors.Env, c executors.Change,
 // carry lets a call meet its fate: it may arrive or not, now or late, and be answered or not.
 func (p *port) carry(ctx context.Context, c *call, at *place) error {
 	s := p.s
+	c.answer = silent
 	switch {
 	case s.strikes(throttled):
+		c.answer = busy
+		if !s.still && s.luck.chance(300) { // while the run waits
+			s.plan(s.clock()+s.luck.between(0, 30*time.Second), func() { s.byHand(at, s.anotherState(at)) })
+		}
 		return status.Error(codes.ResourceExhausted, "slow down")
 	case s.strikes(rejected):
+		c.answer = refused
 		return status.Error(codes.FailedPrecondition, "no")
 	case s.strikes(neverArrives):
 		return p.silence(ctx)
 	case s.strikes(landsLate):
-		s.plan(s.clock()+s.luck.between(time.Second, s.latest()), func() { s.land(c, at) })
+		latest := s.latest()
+		c.arrives, c.tooLate = s.clock()+s.luck.between(time.Second, latest), latest > usuallyWithin
+		s.plan(c.arrives, func() { s.land(c, at) })
+		if s.strikes(crashAfterCall) {
+			p.die("while " + c.operation + " is on its way")
+		}
 		return p.silence(ctx)
 	case s.strikes(conflict):
 		s.byPlatform(at)
@@ -185,14 +214,17 @@ func (p *port) carry(ctx context.Context, c *call, at *place) error {
 		s.byHand(at, s.anotherState(at))
 	}
 	if !s.land(c, at) {
+		c.answer = outdated
 		return status.Error(codes.Aborted, "the version is another one")
 	}
 	if s.strikes(crashAfterCall) {
 		p.die("after " + c.operation + " took effect")
 	}
-	if s.strikes(replyLost) {
+	c.obscure = s.strikes(neverClear)
+	if c.obscure || s.strikes(replyLost) {
 		return p.silence(ctx)
 	}
+	c.answer = taken
 	return nil
 }
 
@@ -206,16 +238,24 @@ func (p *port) observe(ctx context.Context, env executors.Env, c executors.Chang
 	case p.s.strikes(handWhileWatched):
 		p.s.byHand(at, p.s.anotherState(at))
 	case p.s.strikes(readFails):
+		p.s.unread[p.stay] = true
 		return executors.Observation{}, p.silence(ctx)
-	case p.s.strikes(readUnclear):
+	case p.s.strikes(readUnclear), p.s.callOf(operation).obscure:
+		p.s.unread[p.stay] = true
 		return executors.Observation{Progress: executors.Unclear, Detail: "the answer makes no sense"}, nil
 	}
 	o := at.look(c, operation, p.s.clock())
+	if m := at.marks[operation]; m != nil && o.Progress == executors.Pending {
+		if m.seen && p.s.strikes(readsOld) {
+			o.Progress, o.Detail = executors.NotApplied, "an old answer"
+		}
+		m.seen = true
+	}
 	if o.Progress == executors.Applied && len(c.Data) > 0 {
 		next := change(c.Kind, at, strings.Trim(string(c.Data), `"`), env.Now)
 		o.Next = &next
 	}
-	p.s.shown(operation, o.Progress)
+	p.s.shown(p.stay, operation, o.Progress)
 	return o, nil
 }
 
@@ -252,15 +292,15 @@ func (p *port) lookUp(ctx context.Context, d sources.Delivery) (sources.Delivery
 func (p *port) reread(ctx context.Context, a alert.Alert) (sources.Standing, error) {
 	p.enter("re-read")
 	defer p.leave("re-read", false)
-	p.s.rereads[p.visiting] = sources.Standing{}
+	p.s.rereads[p.stay.key] = sources.Standing{}
 	if a.Source == "pd" && p.s.pager.down || p.s.strikes(rereadFails) {
 		return sources.Standing{}, p.silence(ctx)
 	}
 	if a.Source == "am" && !p.s.answers {
 		return sources.Standing{Detail: "it cannot be asked"}, nil
 	}
-	p.s.rereads[p.visiting] = p.s.standing(a)
-	return p.s.rereads[p.visiting], nil
+	p.s.rereads[p.stay.key] = p.s.standing(a)
+	return p.s.rereads[p.stay.key], nil
 }
 
 // connections are all that an engine of this life can reach.

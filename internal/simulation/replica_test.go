@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,13 +39,11 @@ type life struct {
 	engine   *remediation.Engine
 	notifier *notify.Notifier
 	wire     *wire
-	busy     map[string]bool          // what is being visited: never two visits of one thing in one process
-	visiting string                   // the innermost of these
-	commits  map[string]time.Duration // when it last committed a run
+	busy     map[string]*stay // what is being visited
+	stay     *stay            // the innermost of these
 	later    map[string]penalty
 	swept    time.Duration   // when it last looked for what is due
 	intents  map[string]bool // runs whose intent is stored and whose call comes next
-	blind    map[string]bool // runs whose shared guards could not be read when they were last asked for
 }
 
 // penalty keeps a visit that failed from being tried in a hot loop.
@@ -70,14 +70,14 @@ func (r *replica) start() {
 	if r.life != nil {
 		n = r.n + 1
 	}
-	l := &life{s: r.s, r: r, n: n, owner: r.name, busy: map[string]bool{}, later: map[string]penalty{}, blind: map[string]bool{}, intents: map[string]bool{}, commits: map[string]time.Duration{}, swept: r.s.clock()}
+	l := &life{s: r.s, r: r, n: n, owner: r.name, busy: map[string]*stay{}, later: map[string]penalty{}, intents: map[string]bool{}, swept: r.s.clock()}
 	if len(r.s.replicas) > 1 {
 		l.owner = fmt.Sprintf("%s-%d", r.name, n)
 	}
 	l.wire = &wire{life: l, view: r.s.store.TakeOver(l.owner)}
 	l.engine = remediation.New(remediation.Config{
 		Rules: l, Intake: l.wire, Runs: l.wire, Connections: l.connections, Systems: remediation.NewSystems(metrics, 1), Metrics: metrics,
-		Pressed: r.s.stopFile, Protected: r.s.protected,
+		Pressed: r.s.stopFile, Protected: []string{identity(houseOf(r.s.itself))},
 		Log: quiet, Owner: l.owner, Lease: r.s.lease, Speed: 1, Now: r.s.now, NewID: r.s.newID,
 	})
 	l.notifier = notify.New(notify.Config{
@@ -141,12 +141,16 @@ func (l *life) end(where string) {
 	l.s.say("%s dies: %s", l.owner, where)
 	l.over = true
 	l.s.stalls = append(l.s.stalls, l.s.clock())
-	l.s.plan(l.s.clock()+l.s.luck.between(100*time.Millisecond, 20*time.Second), l.r.start)
+	l.s.plan(l.s.clock()+l.s.luck.between(100*time.Millisecond, pick(l.s.luck, 2*time.Second, 20*time.Second)), l.r.start)
 }
 
 // enter is what can befall a process as it turns to the outside.
 func (l *life) enter(what string) {
 	l.check()
+	if l.s.strikes(hintTwice) {
+		run := l.stay.key
+		l.s.plan(l.s.clock(), func() { l.s.hintAgain(run) })
+	}
 	l.s.elapse(l.s.luck.between(0, 3*time.Millisecond))
 	l.check() // another visit of the process may have died meanwhile
 	if l.s.strikes(freezeShort) {
@@ -185,23 +189,37 @@ func (l *life) freeze(where string, d time.Duration) {
 	l.s.elapse(d)
 	if l.r.life == l {
 		l.r.frozen, l.r.upSince = false, l.s.clock()
+		l.overslept()
 	}
 	l.s.say("%s goes on", l.owner)
 	l.check()
 }
 
+// overslept lets the process look for what is due before it goes on with visits that have lost their lease.
+func (l *life) overslept() {
+	for _, run := range slices.Sorted(maps.Keys(l.busy)) {
+		v := l.busy[run]
+		g, held := l.s.grips[run]
+		if v.late = v.late || held && g.by == v && !l.s.now().Before(g.until); v.late && l.s.deepens() {
+			l.s.plan(l.s.clock(), func() { l.again(run) })
+		}
+	}
+	l.s.elapse(time.Millisecond)
+}
+
+// again visits a run that is due, beside a visit that has lost it.
+func (l *life) again(run string) {
+	if rec, known := l.s.record(run); known {
+		l.advance(remediation.Hint{Run: run, Version: rec.Run.Version})
+	}
+}
+
 // visit does a piece of work in the process, which may die of it. It reports whether it was done at all.
 func (l *life) visit(key string, do func(ctx context.Context) error) (ran bool, err error) {
-	if l.over || l.r.frozen || l.busy[key] || l.s.clock() < l.later[key].until {
+	if l.over || l.r.frozen || l.busy[key].keepsOut() || l.s.clock() < l.later[key].until {
 		return false, nil
 	}
-	l.busy[key] = true
-	defer delete(l.busy, key)
-	outer := l.visiting
-	l.visiting = key
-	defer func() { l.visiting = outer }()
-	began := l.s.clock()
-	l.s.visits[key] = began
+	defer l.enterStay(key)()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	defer func() {
@@ -217,7 +235,8 @@ func (l *life) visit(key string, do func(ctx context.Context) error) (ran bool, 
 			err = fmt.Errorf("panic: %v", p)
 		}
 		if err != nil {
-			l.s.forgets(l, max(began, l.commits[key]))
+			l.stay.broken = true
+			l.s.forgets(l.stay)
 		}
 	}()
 	err = do(ctx)

@@ -72,7 +72,7 @@ func (s *sim) standing(a alert.Alert) sources.Standing {
 		}
 		return sources.Standing{Known: true, Firing: in.status != connect.StatusResolved, AcknowledgedBy: in.heldBy}
 	}
-	for _, o := range s.outages {
+	for _, o := range slices.Concat(s.outages, s.echoes) {
 		for _, sig := range o.watcher.signals {
 			if fmt.Sprint(o.id) == a.Labels["outage"] && sig.service() == a.Labels["service"] {
 				return sources.Standing{Known: true, Firing: sig.open}
@@ -91,7 +91,7 @@ func (s *sim) watch(o *outage) {
 	changed := false
 	var resolved []alert.Alert
 	for _, sig := range w.signals {
-		ill := sig.place.ill() && sig.place.trouble == o
+		ill := sig.place.ill() && sig.place.trouble == o.trouble()
 		if sig.open && ill && s.strikes(falseResolve) {
 			ill, sig.seen = false, 1
 		}
@@ -113,7 +113,7 @@ func (s *sim) watch(o *outage) {
 		w.repeat = s.clock() + w.every
 		s.notify(o, resolved)
 	}
-	if o.on || w.anyOpen() {
+	if o.trouble().on || w.anyOpen() || !s.still && o.trouble().returns > 0 {
 		s.plan(s.clock()+lookEvery, func() { s.watch(o) })
 	}
 }
@@ -155,7 +155,7 @@ func (s *sim) notify(o *outage, resolved []alert.Alert) {
 	switch {
 	case len(told) > 0:
 		w.incident = s.pager.trigger(o, o.key(), slices.Contains(o.roads, "pd"), told)
-	case w.incident != nil:
+	case w.incident != nil && !o.leaves && w.incident.stranger == "":
 		s.pager.resolve(w.incident, "")
 	}
 }
@@ -234,12 +234,13 @@ func (s *sim) hint(l *life, got remediation.Accepted) {
 // heard enters what was taken in into the ledger.
 func (s *sim) heard(l *letter, got remediation.Accepted) {
 	now := s.clock()
-	if !got.Duplicate {
+	s.holds(l.event == "" || l.delivery.DedupKey == "" || got.Event == l.event, "G2", "a delivery is taken in as %s, and was as %s", got.Event, l.event)
+	if !got.Duplicate || l.event == "" {
 		l.event = got.Event
 	}
 	for _, hold := range l.delivery.Holds {
 		for _, h := range s.inHand {
-			if !hold.Lifted && h.incident.id == hold.IncidentID && h.heard == 0 && s.sinceBeginning(hold.At) == h.from {
+			if !hold.Lifted && hold.ByID != robot && h.incident.id == hold.IncidentID && h.heard == 0 && s.sinceBeginning(hold.At) == h.from {
 				h.heard = now
 			}
 		}

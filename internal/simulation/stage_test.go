@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mixillo/remediator/internal/executors"
 	"github.com/mixillo/remediator/internal/sources"
 	"github.com/mixillo/remediator/internal/store/memory"
 )
@@ -34,8 +35,9 @@ type sim struct {
 	pager     *pager
 	posts     []string
 	outages   []*outage
-	answers   bool     // the monitoring can be asked how an alert stands
-	protected []string // the targets that are remediator's own
+	echoes    []*outage // further alerts of them
+	answers   bool      // the monitoring can be asked how an alert stands
+	itself    string    // a target that is remediator by another name, "" for none
 
 	ledger
 	clockAtEnd time.Duration
@@ -66,9 +68,15 @@ type ledger struct {
 	flaws     []flaw
 	looks     []sample
 	rereads   map[string]sources.Standing // what each run's sender said last
-	visits    map[string]time.Duration    // when the last visit of each run began
 	shownAs   []showing
-	handRuns  map[string]bool // runs that people asked for
+	handRuns  map[string]bool             // runs that people asked for
+	grips     map[string]grip             // who works on each run
+	unread    map[*stay]bool              // visits that could not read back a call
+	lastPlan  map[string]executors.Change // by the run it was made for
+	newborns  []newborn
+	endings   []ending
+	wantings  []wanting
+	wordAt    map[string]time.Duration // when messages were written down
 	jumps     []jump
 	storeGone []span
 	pagerGone []span
@@ -91,8 +99,9 @@ func newSim(seed uint64, tell bool) *sim {
 		s.story = &strings.Builder{}
 	}
 	s.handRuns, s.births, s.asked = map[string]bool{}, map[string]time.Duration{}, map[string]*question{}
-	s.visits = map[string]time.Duration{}
 	s.debits, s.rereads = map[string]*debit{}, map[string]sources.Standing{}
+	s.grips, s.unread, s.lastPlan = map[string]grip{}, map[*stay]bool{}, map[string]executors.Change{}
+	s.wordAt = map[string]time.Duration{}
 	s.ended, s.about = map[string]time.Duration{}, map[string][]*episode{}
 	s.reached = newReached()
 	s.pager = &pager{s: s}

@@ -101,6 +101,7 @@ type mark struct {
 	from, to       string
 	at, done       time.Duration
 	fails, failed  bool // the platform gives up on it at done
+	seen           bool // somebody was shown that it is under way
 }
 
 func newPlace(name string) *place {
@@ -141,6 +142,17 @@ type outage struct {
 	level   string // severity
 	roads   []string
 	watcher watcher
+	of      *outage       // the trouble that it is another alert of, by a key of its own; nil: it is one itself
+	leaves  bool          // its monitoring opens incidents and never ends them
+	returns time.Duration // how long after its end it begins again; 0: never
+}
+
+// trouble is what ails the places.
+func (o *outage) trouble() *outage {
+	if o.of != nil {
+		return o.of
+	}
+	return o
 }
 
 func (o *outage) cured(state string) bool {

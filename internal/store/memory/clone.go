@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"net/netip"
 	"reflect"
 	"sync"
 	"time"
@@ -88,8 +89,9 @@ func flat(t reflect.Type) bool {
 }
 
 func isFlat(t reflect.Type) bool {
-	if t == reflect.TypeFor[time.Time]() {
-		return true // its location is never altered
+	switch t {
+	case reflect.TypeFor[time.Time](), reflect.TypeFor[netip.Prefix]():
+		return true // what they refer to is never altered
 	}
 	switch t.Kind() {
 	case reflect.Struct:
