@@ -191,8 +191,8 @@ func (p *statuspage) doubts(got summary, f *Statuspage, counted []component) (un
 		if p.MaxAge > 0 {
 			return append(unknown, all...), "; it does not say how old it is, so nothing is known"
 		}
-	case p.MaxAge > 0 && f.Age > p.MaxAge:
-		return all, "; that is too old to say anything"
+	case p.MaxAge > 0 && f.Age.Abs() > p.MaxAge:
+		return all, "; that is too old to say anything, or its clock is wrong"
 	}
 	if len(p.Components) > 0 && len(counted) == 0 {
 		return append(unknown, all[1:]...), fmt.Sprintf("; no component is called anything like %s", strings.Join(p.Components, ", "))
