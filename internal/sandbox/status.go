@@ -11,7 +11,7 @@ import (
 )
 
 // StripeKey is the restricted key that the sandbox's Stripe API knows.
-const StripeKey = "rk_test_sandbox" //nolint:gosec // guards nothing
+const StripeKey = "rk_test_sandbox"
 
 // StatusPage scripts a page of Atlassian Statuspage, such as status.mongodb.com.
 type StatusPage struct {

@@ -64,7 +64,7 @@ func (*accessList) Ask(ctx context.Context, env executors.Env) (executors.Answer
 
 // judge compares the list with what the target declares.
 func (c *Cluster) judge(all []entry, now time.Time) (*AccessList, []string, error) {
-	fact := &AccessList{AllowedBy: map[string]any{}, Blocked: []string{}, Missing: []string{}, Entries: int64(len(all)), OpenToTheWorld: world(all)}
+	fact := &AccessList{AllowedBy: map[string]any{}, Blocked: []string{}, Entries: int64(len(all)), OpenToTheWorld: world(all)}
 	var resting []entry
 	for _, address := range c.Egress {
 		n, err := network(address)
@@ -79,14 +79,9 @@ func (c *Cluster) judge(all []entry, now time.Time) (*AccessList, []string, erro
 		resting = append(resting, by...)
 		fact.AllowedBy[address] = shown(by)
 	}
-	for _, e := range c.AccessList {
-		n, err := network(e.Entry)
-		if err != nil {
-			return fact, nil, err
-		}
-		if _, there := at(all, n); !there {
-			fact.Missing = append(fact.Missing, e.Entry)
-		}
+	var err error
+	if fact.Missing, err = c.missing(all); err != nil {
+		return fact, nil, err
 	}
 	fact.Allowed = len(fact.Blocked) == 0
 	var unknown []string
@@ -99,6 +94,21 @@ func (c *Cluster) judge(all []entry, now time.Time) (*AccessList, []string, erro
 		unknown = append(unknown, "expires_in")
 	}
 	return fact, unknown, nil
+}
+
+// missing lists the recorded entries that are not there.
+func (c *Cluster) missing(all []entry) ([]string, error) {
+	missing := []string{}
+	for _, e := range c.AccessList {
+		n, err := network(e.Entry)
+		if err != nil {
+			return nil, err
+		}
+		if _, there := at(all, n); !there {
+			missing = append(missing, e.Entry)
+		}
+	}
+	return missing, nil
 }
 
 // shown tells of the entries that let one address in.

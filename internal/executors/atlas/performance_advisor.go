@@ -171,26 +171,34 @@ func (p *advisor) slow(ctx context.Context, api *connect.Atlas, c *Cluster, wind
 		if !strings.HasSuffix(m.Type, "PRIMARY") && !strings.HasSuffix(m.Type, "SECONDARY") {
 			continue
 		}
-		var got struct {
-			Slow *[]slowQuery `json:"slowQueries"`
-		}
-		q := connect.Request{
-			Doing: "asking for the slow operations on " + m.ID, Query: query,
-			Path: "/processes/" + url.PathEscape(m.ID) + "/performanceAdvisor/slowQueryLogs",
-		}
-		if err := api.Do(ctx, q, &got); err != nil {
+		on, err := slowOn(ctx, api, m, query)
+		if err != nil {
 			return nil, err
 		}
-		if got.Slow == nil {
-			return nil, fmt.Errorf("%s: the answer tells of none and of no lack of them", q.Doing)
-		}
-		slow = append(slow, *got.Slow...)
+		slow = append(slow, on...)
 		asked++
 	}
 	if asked == 0 {
 		return nil, fmt.Errorf("cluster %s has no member that could be asked for its slow operations", of.Name)
 	}
 	return slow, nil
+}
+
+func slowOn(ctx context.Context, api *connect.Atlas, member process, query url.Values) ([]slowQuery, error) {
+	var got struct {
+		Slow *[]slowQuery `json:"slowQueries"`
+	}
+	q := connect.Request{
+		Doing: "asking for the slow operations on " + member.ID, Query: query,
+		Path: "/processes/" + url.PathEscape(member.ID) + "/performanceAdvisor/slowQueryLogs",
+	}
+	if err := api.Do(ctx, q, &got); err != nil {
+		return nil, err
+	}
+	if got.Slow == nil {
+		return nil, fmt.Errorf("%s: the answer tells of none and of no lack of them", q.Doing)
+	}
+	return *got.Slow, nil
 }
 
 // count fills in what the operations come to. False: how long the slowest took is not known.

@@ -252,10 +252,16 @@ func (a *restore) Observe(ctx context.Context, env executors.Env, c executors.Ch
 		return executors.Observation{}, err
 	}
 	e, there := at(all, k.Network)
-	if k.Remove {
+	switch {
+	case k.Remove:
 		return k.removed(e, there), nil
+	case !there:
+		return k.absent(env.Now.Sub(c.PlannedAt)), nil
+	case operation == "" || runOf(operationOf(e.Comment)) != runOf(operation):
+		return executors.Observation{Progress: executors.Foreign, Detail: "somebody else has added the entry: " + said(e), State: k.state(e)}, nil
 	}
-	return k.added(ctx, env, api, c, operation, e, there)
+	progress, detail, err := rollout(ctx, api, k.Network)
+	return executors.Observation{Progress: progress, Detail: detail, State: k.state(e)}, err
 }
 
 // removed judges what is left of an entry that was to go.
@@ -270,18 +276,12 @@ func (k kept) removed(e entry, there bool) executors.Observation {
 	}
 }
 
-// added judges what became of an entry that was to come.
-func (k kept) added(ctx context.Context, env executors.Env, api *connect.Atlas, c executors.Change, operation string, e entry, there bool) (executors.Observation, error) {
-	switch {
-	case !there && env.Now.Sub(c.PlannedAt) >= k.Lasts:
-		return executors.Observation{Progress: executors.Unclear, Detail: "the entry is not on the access list, and would have expired by now"}, nil
-	case !there:
-		return executors.Observation{Progress: executors.NotApplied, Detail: "the entry is not on the access list", State: executors.State{k.Network.String(): "kept out"}}, nil
-	case operation == "" || runOf(operationOf(e.Comment)) != runOf(operation):
-		return executors.Observation{Progress: executors.Foreign, Detail: "somebody else has added the entry: " + said(e), State: k.state(e)}, nil
+// absent judges an entry that was to come and is not there: one that would have ended by now may have come and gone.
+func (k kept) absent(since time.Duration) executors.Observation {
+	if since >= k.Lasts {
+		return executors.Observation{Progress: executors.Unclear, Detail: "the entry is not on the access list, and would have expired by now"}
 	}
-	progress, detail, err := rollout(ctx, api, k.Network)
-	return executors.Observation{Progress: progress, Detail: detail, State: k.state(e)}, err
+	return executors.Observation{Progress: executors.NotApplied, Detail: "the entry is not on the access list", State: executors.State{k.Network.String(): "kept out"}}
 }
 
 func (k kept) state(e entry) executors.State {

@@ -53,19 +53,21 @@ func ask[F any](t *testing.T, p executors.Probe) (*F, executors.Answer) {
 	return fact, answer
 }
 
-func TestStatuspage(t *testing.T) {
-	t.Parallel()
+// pageCase is a page, how it is asked, and what is to be found: incidents and age are judged apart.
+type pageCase struct {
+	page       sandbox.StatusPage
+	components []string
+	maxAge     time.Duration
+	want       Statuspage // without incidents and age
+	incidents  int
+	unknown    []string
+	says       string
+}
+
+func pageCases() map[string]pageCase {
 	ours := sandbox.StatusComponent{Name: "GCP europe-west1", Group: "Atlas clusters"}
 	others := sandbox.StatusComponent{Name: "Charts", Status: "major_outage"}
-	for name, tc := range map[string]struct {
-		page       sandbox.StatusPage
-		components []string
-		maxAge     time.Duration
-		want       Statuspage // without incidents and age
-		incidents  int
-		unknown    []string
-		says       string
-	}{
+	return map[string]pageCase{
 		"calm": {page: sandbox.StatusPage{Components: []sandbox.StatusComponent{ours}}, want: Statuspage{Indicator: "none"}, says: "says none (updated"},
 		"another's trouble": {
 			page:       sandbox.StatusPage{Indicator: "major", Components: []sandbox.StatusComponent{ours, others}, Incidents: []sandbox.StatusIncident{{Name: "x", Impact: "major", Components: []string{"Charts"}}}},
@@ -107,7 +109,12 @@ func TestStatuspage(t *testing.T) {
 			unknown: []string{"indicator", "degraded", "open", "worst", "incidents", "maintenance", "trouble"}, says: "too old to say anything",
 		},
 		"old, and nobody minds": {page: sandbox.StatusPage{UpdatedAgo: 200 * time.Hour, Components: []sandbox.StatusComponent{ours}}, want: Statuspage{Indicator: "none"}, says: "updated 200h"},
-	} {
+	}
+}
+
+func TestStatuspage(t *testing.T) {
+	t.Parallel()
+	for name, tc := range pageCases() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)

@@ -140,9 +140,8 @@ func (p *stripe) asked(ctx context.Context, env executors.Env, f *Stripe) (unkno
 			return nil, err
 		}
 	}
-	timeout := cmp.Or(p.Timeout, defaultTimeout)
 	client := connect.NewHTTPClient(connect.HTTPConfig{
-		Hosts: []string{base.Host}, Timeout: timeout, MaxBody: stripeMost, Insecure: base.Scheme == "http", FreshConnections: true,
+		Hosts: []string{base.Host}, Timeout: cmp.Or(p.Timeout, defaultTimeout), MaxBody: stripeMost, Insecure: base.Scheme == "http", FreshConnections: true,
 	})
 	last := unclear
 	for n := range cmp.Or(p.Tries, defaultTries) {
@@ -159,11 +158,10 @@ func (p *stripe) asked(ctx context.Context, env executors.Env, f *Stripe) (unkno
 			break
 		}
 	}
-	f.APIAnswers = last == answers
-	if last == unclear {
-		return []string{"api_answers"}, nil
+	if f.APIAnswers = last == answers; last == unclear {
+		unknown = []string{"api_answers"}
 	}
-	return nil, nil
+	return unknown, nil
 }
 
 func pause(ctx context.Context, d time.Duration) {
