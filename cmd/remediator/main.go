@@ -14,8 +14,10 @@ import (
 	"github.com/spf13/cobra"
 
 	// The systems whose kinds rules can name; a new system is one more line.
+	_ "github.com/mixillo/remediator/internal/executors/atlas"
 	_ "github.com/mixillo/remediator/internal/executors/cloudrun"
 	_ "github.com/mixillo/remediator/internal/executors/monitoring"
+	_ "github.com/mixillo/remediator/internal/executors/status"
 	_ "github.com/mixillo/remediator/internal/executors/web"
 )
 

@@ -61,7 +61,7 @@ type Request struct {
 	Method string // "" is GET
 	Path   string // below the endpoint; every part that is data goes through url.PathEscape first
 	Query  url.Values
-	Header http.Header // beside those of JSON and of the credential
+	Header http.Header // beside those of JSON and of the credential; an Accept here goes before JSON's own
 	Body   any         // encoded as JSON, or url.Values as a form; nil sends none
 	// Mutates says that the call may take effect: without a clear refusal its failure is ambiguous.
 	Mutates bool
@@ -97,10 +97,10 @@ func (r *REST) prepare(ctx context.Context, q Request) (*http.Request, []Value, 
 	if err != nil {
 		return nil, nil, err
 	}
-	for name, values := range q.Header {
-		req.Header[name] = values
-	}
 	req.Header.Set("Accept", "application/json")
+	for name, values := range q.Header {
+		req.Header[http.CanonicalHeaderKey(name)] = values
+	}
 	if kind != "" {
 		req.Header.Set("Content-Type", kind)
 	}

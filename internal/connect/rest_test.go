@@ -92,6 +92,25 @@ func TestRESTFailures(t *testing.T) {
 	}
 }
 
+// TestRESTAccept: a versioned API is asked for the version, any other for JSON.
+func TestRESTAccept(t *testing.T) {
+	t.Parallel()
+	for want, header := range map[string]http.Header{
+		"application/json":         nil,
+		"application/vnd.v2+json":  {"Accept": {"application/vnd.v2+json"}},
+		"application/vnd.low+json": {"accept": {"application/vnd.low+json"}},
+	} {
+		var seen []string
+		r := newRESTServer(t, func(w http.ResponseWriter, q *http.Request) {
+			seen = q.Header.Values("Accept")
+			_, _ = io.WriteString(w, "{}")
+		})
+		if err := r.Do(t.Context(), Request{Path: "/x", Header: header}, nil); err != nil || fmt.Sprint(seen) != "["+want+"]" {
+			t.Errorf("sent %q, want %q (%v)", seen, want, err)
+		}
+	}
+}
+
 func answers(code int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(code)

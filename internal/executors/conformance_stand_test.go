@@ -145,7 +145,11 @@ func asked(t *testing.T, name string) (stand, executors.Probe) {
 		s = newFixture(t)
 	}
 	kind, _ := executors.LookupProbe(name)
-	return s, configured(t, kind.New(), q.params, s.Env().Target)
+	params := q.params
+	if f, fills := s.(interface{ fill(string) string }); fills { // a question that names the stand's address
+		params = f.fill(params)
+	}
+	return s, configured(t, kind.New(), params, s.Env().Target)
 }
 
 // The world of Cloud Run is a stand.

@@ -88,6 +88,8 @@ type World struct {
 	calls    *callFaults
 	pager    *pagerDuty
 	slack    *slackServer
+	atlas    *atlas
+	status   *statusPages
 	grpc     *grpc.Server
 	servers  []*http.Server
 	places   map[string]string
@@ -107,6 +109,8 @@ func Start(cfg Config) (*World, error) {
 	w.platform = newPlatform(cfg, led, dice)
 	w.pager = newPagerDuty(cfg, led, dice)
 	w.slack = newSlackServer(led)
+	w.atlas = newAtlas(cfg, led)
+	w.status = newStatusPages(led)
 	if err := w.serveAll(); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
@@ -115,6 +119,9 @@ func Start(cfg Config) (*World, error) {
 
 func (w *World) serveAll() error {
 	if err := w.serveGoogle(w.cfg.Listen.Google); err != nil {
+		return err
+	}
+	if err := w.serveSystems(w.atlas.system(), newSystem("status", w.status.handler())); err != nil {
 		return err
 	}
 	for _, s := range []struct {
@@ -130,7 +137,7 @@ func (w *World) serveAll() error {
 			return err
 		}
 	}
-	return w.serveSystems()
+	return nil
 }
 
 func (w *World) listen(name, address string) (net.Listener, error) {
