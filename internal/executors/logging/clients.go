@@ -16,7 +16,7 @@ import (
 func init() {
 	executors.RegisterProbe(executors.ProbeKind{
 		Name: "logging.clients",
-		Doc:  "Asks a Cloud Run service's request log who sends the requests, and how many of them are refused as invalid: is it an attack?",
+		Doc:  "Asks a Cloud Run service's request log who sends the requests, and how many of them are refused as invalid, which tells an attack.",
 		New:  func() executors.Probe { return &clients{} },
 		Fact: ClientsFact{},
 		Lag:  lag,
