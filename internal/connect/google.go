@@ -7,8 +7,7 @@ import (
 	"io"
 	"sync"
 
-	"cloud.google.com/go/logging"
-	"cloud.google.com/go/logging/logadmin"
+	logging "cloud.google.com/go/logging/apiv2"
 	monitoring "cloud.google.com/go/monitoring/apiv3/v2"
 	run "cloud.google.com/go/run/apiv2"
 	"google.golang.org/api/option"
@@ -57,10 +56,12 @@ type Google struct {
 	Project string
 	Region  string
 
-	services  lazy[*run.ServicesClient]
-	revisions lazy[*run.RevisionsClient]
-	metrics   lazy[*monitoring.MetricClient]
-	logs      lazy[*logadmin.Client]
+	services   lazy[*run.ServicesClient]
+	revisions  lazy[*run.RevisionsClient]
+	jobs       lazy[*run.JobsClient]
+	executions lazy[*run.ExecutionsClient]
+	metrics    lazy[*monitoring.MetricClient]
+	logs       lazy[*logging.Client]
 }
 
 // NewGoogle checks the configuration. It looks up no credentials and calls nothing.
@@ -74,14 +75,22 @@ func NewGoogle(_ context.Context, c GoogleConfig) (*Google, error) {
 	g.revisions.dial = func(ctx context.Context) (*run.RevisionsClient, error) {
 		return run.NewRevisionsClient(ctx, o.run...)
 	}
+	g.jobs.dial = func(ctx context.Context) (*run.JobsClient, error) { return run.NewJobsClient(ctx, o.run...) }
+	g.executions.dial = func(ctx context.Context) (*run.ExecutionsClient, error) {
+		return run.NewExecutionsClient(ctx, o.run...)
+	}
 	g.metrics.dial = func(ctx context.Context) (*monitoring.MetricClient, error) {
 		return monitoring.NewMetricClient(ctx, o.monitoring...)
 	}
-	g.logs.dial = func(ctx context.Context) (*logadmin.Client, error) {
-		return logadmin.NewClient(ctx, c.Project, o.logging...)
-	}
+	g.logs.dial = func(ctx context.Context) (*logging.Client, error) { return logging.NewClient(ctx, o.logging...) }
 	return g, nil
 }
+
+// An entry of Cloud Logging has at most 256 KB, and most have one or two.
+const (
+	logReadScope   = "https://www.googleapis.com/auth/logging.read"
+	logAnswerLimit = 32 << 20
+)
 
 // googleOptions are what the clients of the three APIs are made with.
 type googleOptions struct{ run, monitoring, logging []option.ClientOption }
@@ -98,8 +107,9 @@ func (c GoogleConfig) settle() (o googleOptions, err error) {
 		return o, err
 	}
 	o.logging, err = c.options("Cloud Logging", c.LoggingEndpoint)
-	// The client's own default is the admin scope; reading is all that is asked of it.
-	o.logging = append(o.logging, option.WithScopes(logging.ReadScope))
+	// The client's own defaults are the admin scope and answers of any size; reading is all that is asked of it.
+	o.logging = append(o.logging, option.WithScopes(logReadScope),
+		option.WithGRPCDialOption(grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(logAnswerLimit))))
 	return o, err
 }
 
@@ -134,19 +144,29 @@ func (g *Google) Revisions(ctx context.Context) (*run.RevisionsClient, error) {
 	return g.revisions.get(ctx, "Cloud Run")
 }
 
+// Jobs gives the client of Cloud Run jobs; errors as for Services.
+func (g *Google) Jobs(ctx context.Context) (*run.JobsClient, error) {
+	return g.jobs.get(ctx, "Cloud Run")
+}
+
+// Executions gives the client of the executions of Cloud Run jobs; errors as for Services.
+func (g *Google) Executions(ctx context.Context) (*run.ExecutionsClient, error) {
+	return g.executions.get(ctx, "Cloud Run")
+}
+
 // Metrics gives the client of Cloud Monitoring; errors as for Services.
 func (g *Google) Metrics(ctx context.Context) (*monitoring.MetricClient, error) {
 	return g.metrics.get(ctx, "Cloud Monitoring")
 }
 
 // Logs gives the read-only client of Cloud Logging; errors as for Services.
-func (g *Google) Logs(ctx context.Context) (*logadmin.Client, error) {
+func (g *Google) Logs(ctx context.Context) (*logging.Client, error) {
 	return g.logs.get(ctx, "Cloud Logging")
 }
 
 // Close closes the clients that were made. Later uses make new ones.
 func (g *Google) Close() error {
-	return errors.Join(g.services.close(), g.revisions.close(), g.metrics.close(), g.logs.close())
+	return errors.Join(g.services.close(), g.revisions.close(), g.jobs.close(), g.executions.close(), g.metrics.close(), g.logs.close())
 }
 
 // lazy makes a client at its first use and keeps it; a failure is not kept.

@@ -136,9 +136,9 @@ func TestGoogleReads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entries := logs.Entries(t.Context())
-	if entry, err := entries.Next(); err != nil || entry.InsertID != "1" {
-		t.Errorf("Entries = %v, %v", entry, err)
+	entries := logs.ListLogEntries(t.Context(), &loggingpb.ListLogEntriesRequest{ResourceNames: []string{"projects/p"}})
+	if entry, err := entries.Next(); err != nil || entry.GetInsertId() != "1" {
+		t.Errorf("ListLogEntries = %v, %v", entry, err)
 	}
 	if _, err := entries.Next(); err != iterator.Done { //nolint:errorlint // as the iterator documents
 		t.Errorf("second entry: %v", err)

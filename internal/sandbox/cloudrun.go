@@ -29,19 +29,21 @@ type platform struct {
 
 	mu           sync.Mutex
 	services     map[string]*runService
+	jobs         map[string]*runJob
 	operations   map[string]*operation
 	pending      []*operation
 	opMin, opMax time.Duration // before Speed
 	lag          time.Duration // before Speed
 	strict       bool          // an unknown revision in traffic is refused at the call
 	spoiled      bool          // floating-point metrics are no numbers
+	sparse       int           // how many of the next pages of log entries are empty and not the last
 	lastEtag     int64
 }
 
 func newPlatform(cfg Config, l *ledger, d *dice) *platform {
 	return &platform{
 		cfg: cfg, ledger: l, dice: d,
-		services: map[string]*runService{}, operations: map[string]*operation{},
+		services: map[string]*runService{}, jobs: map[string]*runJob{}, operations: map[string]*operation{},
 		opMin: time.Second, opMax: time.Minute,
 		lag: d.between(60*time.Second, 180*time.Second),
 	}
@@ -50,6 +52,8 @@ func newPlatform(cfg Config, l *ledger, d *dice) *platform {
 func (p *platform) register(s *grpc.Server) {
 	runpb.RegisterServicesServer(s, servicesServer{p: p})
 	runpb.RegisterRevisionsServer(s, revisionsServer{p: p})
+	runpb.RegisterJobsServer(s, jobsServer{p: p})
+	runpb.RegisterExecutionsServer(s, executionsServer{p: p})
 	longrunningpb.RegisterOperationsServer(s, operationsServer{p: p})
 	monitoringpb.RegisterMetricServiceServer(s, metricsServer{p: p})
 	loggingpb.RegisterLoggingServiceV2Server(s, logsServer{p: p})
@@ -77,10 +81,13 @@ type runService struct {
 	load           float64
 	capacity       float64
 	autoInstances  int32
+	memory         float64 // share of an instance's memory that is in use
 	dependencyDown bool
 	requiredEnv    map[string]string
 	pending        int
 	applied        int64
+
+	logged []*loggingpb.LogEntry // as scripted, in no order
 
 	faults faults
 }
@@ -118,6 +125,7 @@ func (p *platform) settle(now time.Time) {
 		n++
 	}
 	p.pending = slices.Delete(p.pending, 0, n)
+	p.settleJobs(now)
 }
 
 // find looks a service up by full or short name. Caller holds the lock.

@@ -214,6 +214,10 @@ func (o operationsServer) WaitOperation(ctx context.Context, req *longrunningpb.
 func (p *platform) operation(name string) (*longrunningpb.Operation, time.Duration, error) {
 	now := p.lock()
 	defer p.mu.Unlock()
+	if e := p.executionOf(name); e != nil {
+		out, err := e.operation()
+		return out, e.due.Sub(now), err
+	}
 	op := p.operations[name]
 	if op == nil {
 		return nil, 0, status.Errorf(codes.NotFound, "Operation '%s' was not found.", name)

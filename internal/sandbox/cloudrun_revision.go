@@ -22,6 +22,7 @@ type runRevision struct {
 	name     string // short
 	uid      string
 	created  time.Time
+	creator  string
 	template *runpb.RevisionTemplate // as written
 	image    string                  // resolved to a digest
 	code     profile
@@ -81,7 +82,7 @@ func (p *platform) show(s *runService, r *runRevision) *runpb.Revision {
 	active := s.routed(r.name)
 	return &runpb.Revision{
 		Name: s.pb.GetName() + "/revisions/" + r.name, Uid: r.uid, Generation: 1, ObservedGeneration: 1,
-		Service: s.short(), CreateTime: timestamppb.New(r.created), UpdateTime: timestamppb.New(r.created),
+		Service: s.short(), Creator: r.creator, CreateTime: timestamppb.New(r.created), UpdateTime: timestamppb.New(r.created),
 		Labels: maps.Clone(t.GetLabels()), Annotations: maps.Clone(t.GetAnnotations()),
 		Scaling: proto.CloneOf(t.GetScaling()), VpcAccess: proto.CloneOf(t.GetVpcAccess()), Timeout: proto.CloneOf(t.GetTimeout()),
 		ServiceAccount: t.GetServiceAccount(), Containers: containers, Volumes: t.GetVolumes(),
@@ -135,7 +136,7 @@ func (p *platform) create(s *runService, t *runpb.RevisionTemplate, at time.Time
 	s.serial++
 	r := &runRevision{
 		name: t.GetRevision(), uid: p.dice.uuid(), created: at, template: proto.CloneOf(t),
-		image: s.resolveImage(t), starting: true,
+		image: s.resolveImage(t), starting: true, creator: humanEmail,
 	}
 	if r.name == "" {
 		r.name = p.newRevisionName(s)

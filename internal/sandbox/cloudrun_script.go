@@ -45,7 +45,7 @@ func (p *platform) newService(script Service, now time.Time) *runService {
 	oldest := now.Add(-365 * 24 * time.Hour)
 	s := &runService{
 		revisions: map[string]*runRevision{}, images: map[string]profile{}, requiredEnv: map[string]string{},
-		load: script.RequestsPerMinute, capacity: script.Capacity, autoInstances: script.AutoInstances,
+		load: script.RequestsPerMinute, capacity: script.Capacity, autoInstances: script.AutoInstances, memory: script.Memory,
 		pb: &runpb.Service{
 			Name: p.serviceName(script.Name), Uid: p.dice.uuid(), Generation: int64(len(script.Revisions)), ObservedGeneration: int64(len(script.Revisions)),
 			CreateTime: timestamppb.New(oldest), UpdateTime: timestamppb.New(oldest), Creator: humanEmail, LastModifier: humanEmail,
@@ -179,9 +179,9 @@ func servedUntil(past []scripted, i int, now time.Time) time.Time {
 
 func (s *runService) bygone(h scripted, from, to time.Time) segment {
 	rpm := pick(h.RequestsPerMinute > 0, h.RequestsPerMinute, s.load)
-	return segment{
+	return s.used(segment{
 		revision: h.rev.name, from: from, to: to, rpm: rpm, errorRatio: h.ErrorRatio, p50: h.P50, p95: h.P95, instances: float64(s.autoInstances),
-	}
+	})
 }
 
 // Deploy is a human's or a pipeline's deploy: a new revision, routed unless

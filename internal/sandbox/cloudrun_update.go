@@ -148,6 +148,7 @@ func (p *platform) commit(s *runService, next *runpb.Service, c change) *operati
 	t := next.GetTemplate()
 	if !proto.Equal(before.GetTemplate(), t) && s.revisions[t.GetRevision()] == nil {
 		made = p.create(s, t, c.at)
+		made.creator = c.modifier
 	}
 	s.setReconciling(c.at)
 	op := p.begin(s, made, c)

@@ -169,8 +169,9 @@ func verbs() map[string]verb {
 		"resolve-alert":                only(func(w *World, a aboutIncident) error { return w.ResolveAlert(a.Incident, a.Alert.Key) }),
 		"human-resolves":               only(func(w *World, a aboutIncident) error { return w.HumanResolves(a.Incident) }),
 	}
-	maps.Copy(all, atlasVerbs())
-	maps.Copy(all, statusVerbs())
+	for _, more := range []map[string]verb{atlasVerbs(), statusVerbs(), jobVerbs(), logVerbs()} {
+		maps.Copy(all, more)
+	}
 	return all
 }
 
@@ -180,6 +181,7 @@ var durationKeys = map[string]bool{
 	"dependency_down_for": true, "delay": true, "retry_after": true, "min": true, "max": true,
 	"lasts": true, "seen_ago": true, "took": true, "ago": true, "token_life": true, "rollout": true, "updated_ago": true,
 	"started_ago": true, "begun_ago": true, "page_ago": true,
+	"takes": true, "over": true, "latency": true,
 }
 
 func decodeArguments(raw []byte, into any) error {

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -10,38 +11,109 @@ import (
 
 	"cloud.google.com/go/logging/apiv2/loggingpb"
 	monitoredrespb "google.golang.org/genproto/googleapis/api/monitoredres"
+	auditpb "google.golang.org/genproto/googleapis/cloud/audit"
 	logtypepb "google.golang.org/genproto/googleapis/logging/type"
+	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// logsPerSegment bounds how many lines one stretch of errors leaves.
-const logsPerSegment = 50
+const (
+	logsPerSegment = 50 // bounds how many lines one stretch of errors leaves
+	logsKept       = 50_000
+	// The API's own: "default page size is 50", at most 1000 entries a page.
+	logPage, mostLogPage = 50, 1000
+)
+
+// LogLine scripts entries of a service's log. Times are wall clock, not divided by Speed.
+type LogLine struct {
+	Revision string         `json:"revision,omitempty"` // short; default the one that serves most
+	Severity string         `json:"severity,omitempty"` // default ERROR for text, INFO for a request below 500
+	Text     string         `json:"text,omitempty"`     // textPayload
+	JSON     map[string]any `json:"json,omitempty"`     // jsonPayload
+	Audit    string         `json:"audit,omitempty"`    // status message of an audit log's protoPayload
+	Request  *LoggedRequest `json:"request,omitempty"`  // an entry of the request log
+	Count    int            `json:"count,omitempty"`    // how many; 0 is one
+	Ago      time.Duration  `json:"ago,omitempty"`      // of the newest
+	Over     time.Duration  `json:"over,omitempty"`     // they are spread evenly over this long before that
+}
+
+// LoggedRequest is what the request log says of a request.
+type LoggedRequest struct {
+	Method   string        `json:"method,omitempty"` // default GET
+	URL      string        `json:"url"`
+	Status   int32         `json:"status,omitempty"`  // default 200
+	Latency  time.Duration `json:"latency,omitempty"` // default 80 ms
+	RemoteIP string        `json:"remote_ip,omitempty"`
+}
+
+// Log adds lines to a service's log, beside those that its failed requests leave by themselves.
+func (w *World) Log(service string, lines ...LogLine) error {
+	var fail error
+	err := w.platform.with(service, func(s *runService, now time.Time) {
+		for _, l := range lines {
+			for i := range max(1, l.Count) {
+				at := now.Add(-l.Ago - time.Duration(i)*l.Over/time.Duration(max(1, l.Count)))
+				e, err := w.platform.line(s, l, at)
+				if err != nil {
+					fail = err
+					return
+				}
+				s.logged = append(s.logged, e)
+			}
+		}
+		s.logged = s.logged[max(0, len(s.logged)-logsKept):]
+	})
+	return cmp.Or(err, fail)
+}
+
+// SparseLogs lets the next pages of log entries be empty although there is more: "the search found no entries, and is not done".
+func (w *World) SparseLogs(pages int) {
+	w.platform.lock()
+	defer w.platform.mu.Unlock()
+	w.platform.sparse = pages
+}
+
+func logVerbs() map[string]verb {
+	type aboutLog struct {
+		Service string    `json:"service"`
+		Lines   []LogLine `json:"lines"`
+	}
+	return map[string]verb{
+		"log":         only(func(w *World, a aboutLog) error { return w.Log(a.Service, a.Lines...) }),
+		"sparse-logs": quiet(func(w *World, a struct{ Pages int }) { w.SparseLogs(a.Pages) }),
+	}
+}
 
 type logsServer struct {
 	loggingpb.UnimplementedLoggingServiceV2Server
 	p *platform
 }
 
-// ListLogEntries answers the errors of services: their failed requests, and
-// containers that did not start. Filters may compare timestamp, severity,
-// logName, textPayload and resource labels.
+// ListLogEntries answers what was scripted, and the errors of services: their failed requests, and containers that did not start.
 func (l logsServer) ListLogEntries(_ context.Context, req *loggingpb.ListLogEntriesRequest) (*loggingpb.ListLogEntriesResponse, error) {
-	clauses, err := parseFilter(req.GetFilter())
+	if names := req.GetResourceNames(); len(names) != 1 || names[0] != "projects/"+l.p.cfg.Project {
+		return nil, status.Errorf(codes.PermissionDenied, "Permission denied for all log views of %v", names)
+	}
+	test, err := parseLogFilter(req.GetFilter())
 	if err != nil {
 		return nil, status.Errorf(codes.InvalidArgument, "%v", err)
 	}
 	now := l.p.lock()
 	defer l.p.mu.Unlock()
+	if l.p.sparse > 0 {
+		l.p.sparse--
+		return &loggingpb.ListLogEntriesResponse{NextPageToken: cmp.Or(req.GetPageToken(), "0")}, nil
+	}
 	var all []*loggingpb.LogEntry
 	for _, name := range slices.Sorted(maps.Keys(l.p.services)) {
-		for _, e := range l.p.errorLog(l.p.services[name], now) {
-			keep, err := admits(clauses, e)
-			if err != nil {
-				return nil, status.Errorf(codes.InvalidArgument, "%v", err)
-			}
-			if keep {
+		s := l.p.services[name]
+		for _, e := range append(l.p.errorLog(s, now), s.logged...) {
+			if test(e) {
 				all = append(all, e)
 			}
 		}
@@ -50,61 +122,62 @@ func (l logsServer) ListLogEntries(_ context.Context, req *loggingpb.ListLogEntr
 	slices.SortStableFunc(all, func(a, b *loggingpb.LogEntry) int {
 		return pick(newest, -1, 1) * a.GetTimestamp().AsTime().Compare(b.GetTimestamp().AsTime())
 	})
-	page, token, err := paginate(all, req.GetPageSize(), req.GetPageToken(), 1000)
+	page, token, err := paginate(all, cmp.Or(req.GetPageSize(), logPage), req.GetPageToken(), mostLogPage)
 	return &loggingpb.ListLogEntriesResponse{Entries: page, NextPageToken: token}, err
 }
 
-func admits(clauses []clause, e *loggingpb.LogEntry) (bool, error) {
-	for _, c := range clauses {
-		ok, err := admit(c, e)
-		if !ok || err != nil {
-			return false, err
+// line makes an entry as Cloud Run's logs hold it.
+func (p *platform) line(s *runService, l LogLine, at time.Time) (*loggingpb.LogEntry, error) {
+	revision := l.Revision
+	if revision == "" {
+		for name, percent := range s.serving {
+			if percent > s.serving[revision] {
+				revision = name
+			}
 		}
 	}
-	return true, nil
-}
-
-func admit(c clause, e *loggingpb.LogEntry) (bool, error) {
-	switch label, isLabel := strings.CutPrefix(c.path, "resource.labels."); {
-	case isLabel:
-		return c.matches(e.GetResource().GetLabels()[label]), nil
-	case c.path == "resource.type":
-		return c.matches(e.GetResource().GetType()), nil
-	case c.path == "logName":
-		return c.matches(e.GetLogName()), nil
-	case c.path == "textPayload":
-		return c.matches(e.GetTextPayload()), nil
-	case c.path == "severity":
-		n, known := logtypepb.LogSeverity_value[strings.ToUpper(c.values[0])]
-		if !known {
-			return false, fmt.Errorf("unknown severity %q", c.values[0])
-		}
-		return ordered(c.op, int(e.GetSeverity())-int(n)), nil
-	case c.path == "timestamp":
-		t, err := time.Parse(time.RFC3339Nano, c.values[0])
+	e := p.logEntry(s, revision, at, l.Text)
+	e.InsertId = p.dice.uuid()
+	switch {
+	case l.JSON != nil:
+		payload, err := structpb.NewStruct(l.JSON)
 		if err != nil {
-			return false, fmt.Errorf("unparsable timestamp %q", c.values[0])
+			return nil, fmt.Errorf("scripting a log line: %w", err)
 		}
-		return ordered(c.op, e.GetTimestamp().AsTime().Compare(t)), nil
-	default:
-		return false, fmt.Errorf("unsupported field %q in the filter", c.path)
+		e.Payload = &loggingpb.LogEntry_JsonPayload{JsonPayload: payload}
+	case l.Audit != "":
+		payload, err := anypb.New(&auditpb.AuditLog{ServiceName: "run.googleapis.com", Status: &statuspb.Status{Code: int32(codes.Unknown), Message: l.Audit}})
+		if err != nil {
+			return nil, fmt.Errorf("scripting a log line: %w", err)
+		}
+		e.LogName = "projects/" + p.cfg.Project + "/logs/cloudaudit.googleapis.com%2Fsystem_event"
+		e.Payload = &loggingpb.LogEntry_ProtoPayload{ProtoPayload: payload}
+	case l.Request != nil:
+		p.request(e, *l.Request, l.Text)
 	}
+	if l.Severity != "" {
+		e.Severity = logtypepb.LogSeverity(logtypepb.LogSeverity_value[l.Severity])
+	}
+	return e, nil
 }
 
-func ordered(op string, sign int) bool {
-	switch op {
-	case ">=":
-		return sign >= 0
-	case ">":
-		return sign > 0
-	case "<=":
-		return sign <= 0
-	case "<":
-		return sign < 0
-	case "!=":
-		return sign != 0
+// request makes an entry one of the request log. Only some have words, such as those of requests that found no instance.
+func (p *platform) request(e *loggingpb.LogEntry, r LoggedRequest, text string) {
+	e.LogName = "projects/" + p.cfg.Project + "/logs/run.googleapis.com%2Frequests"
+	e.HttpRequest = &logtypepb.HttpRequest{
+		RequestMethod: cmp.Or(r.Method, "GET"), RequestUrl: r.URL, Status: cmp.Or(r.Status, 200), RemoteIp: r.RemoteIP,
+		Latency: durationpb.New(cmp.Or(r.Latency, 80*time.Millisecond)), UserAgent: "sandbox/1",
+	}
+	if text == "" {
+		e.Payload = nil
+	}
+	switch status := e.GetHttpRequest().GetStatus(); {
+	case status >= 500:
+		e.Severity = logtypepb.LogSeverity_ERROR
+	case status >= 400:
+		e.Severity = logtypepb.LogSeverity_WARNING
 	default:
-		return sign == 0
+		e.Severity = logtypepb.LogSeverity_INFO
 	}
 }
 

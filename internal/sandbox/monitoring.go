@@ -21,6 +21,8 @@ const (
 	requestCount     = "run.googleapis.com/request_count"
 	requestLatencies = "run.googleapis.com/request_latencies"
 	instanceCount    = "run.googleapis.com/container/instance_count"
+	cpuUse           = "run.googleapis.com/container/cpu/utilizations"
+	memoryUse        = "run.googleapis.com/container/memory/utilizations"
 
 	noSuchMetric = "Cannot find metric(s) that match type = %q. If a metric was created recently, it could take up to 10 minutes to become available. Please try again soon."
 )
@@ -121,7 +123,7 @@ func (q *query) judgeKind() error {
 		aligners = []monitoringpb.Aggregation_Aligner{monitoringpb.Aggregation_ALIGN_DELTA, monitoringpb.Aggregation_ALIGN_SUM, monitoringpb.Aggregation_ALIGN_RATE}
 	case instanceCount:
 		aligners = []monitoringpb.Aggregation_Aligner{monitoringpb.Aggregation_ALIGN_MEAN, monitoringpb.Aggregation_ALIGN_MAX, monitoringpb.Aggregation_ALIGN_MIN}
-	case requestLatencies:
+	case requestLatencies, cpuUse, memoryUse:
 		aligners = append(slices.Clone(percentiles), monitoringpb.Aggregation_ALIGN_DELTA)
 		if q.aligner == monitoringpb.Aggregation_ALIGN_DELTA {
 			reducers = []monitoringpb.Aggregation_Reducer{
@@ -161,8 +163,15 @@ func (p *platform) cells(s *runService, metric string) []cell {
 			"resource.labels.service_name": s.short(), "resource.labels.configuration_name": s.short(),
 			"resource.labels.revision_name": name, "resource.labels.location": p.cfg.Region,
 		}
-		if metric == instanceCount {
-			base["metric.labels.state"] = "active"
+		switch metric {
+		case instanceCount:
+			for _, state := range []string{"active", "idle"} {
+				labels := maps.Clone(base)
+				labels["metric.labels.state"] = state
+				out = append(out, cell{labels: labels, segments: byRevision[name]})
+			}
+			continue
+		case cpuUse, memoryUse:
 			out = append(out, cell{labels: base, segments: byRevision[name]})
 			continue
 		}

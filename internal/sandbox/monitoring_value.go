@@ -20,7 +20,7 @@ func (q *query) kind() (metricpb.MetricDescriptor_MetricKind, metricpb.MetricDes
 	switch {
 	case q.metric == requestCount && q.aligner != monitoringpb.Aggregation_ALIGN_RATE && q.reducer != monitoringpb.Aggregation_REDUCE_MEAN:
 		return delta, metricpb.MetricDescriptor_INT64
-	case q.metric == requestLatencies && q.distribution():
+	case q.distribution():
 		return delta, metricpb.MetricDescriptor_DISTRIBUTION
 	default:
 		return gauge, metricpb.MetricDescriptor_DOUBLE
@@ -28,8 +28,13 @@ func (q *query) kind() (metricpb.MetricDescriptor_MetricKind, metricpb.MetricDes
 }
 
 func (q *query) distribution() bool {
-	return q.aligner == monitoringpb.Aggregation_ALIGN_DELTA &&
+	return q.spread() && q.aligner == monitoringpb.Aggregation_ALIGN_DELTA &&
 		(q.reducer == monitoringpb.Aggregation_REDUCE_NONE || q.reducer == monitoringpb.Aggregation_REDUCE_SUM)
+}
+
+// spread tells metrics whose points are distributions.
+func (q *query) spread() bool {
+	return q.metric == requestLatencies || q.metric == cpuUse || q.metric == memoryUse
 }
 
 // value is a group's value in one period, or nil where there was nothing to
@@ -37,6 +42,9 @@ func (q *query) distribution() bool {
 func (q *query) value(g *group, from, to time.Time) *monitoringpb.TypedValue {
 	if q.metric == requestLatencies && q.aligner == monitoringpb.Aggregation_ALIGN_DELTA {
 		return q.latency(g, from, to)
+	}
+	if q.distribution() {
+		return nil // nobody asks for the whole distribution of these
 	}
 	var numbers []float64
 	for _, c := range g.cells {
@@ -56,8 +64,8 @@ func (q *query) value(g *group, from, to time.Time) *monitoringpb.TypedValue {
 
 // number aligns one raw series to one number.
 func (q *query) number(c cell, from, to time.Time) (float64, bool) {
-	if q.metric == instanceCount {
-		return instancesIn(c, from, to)
+	if q.metric != requestCount && q.metric != requestLatencies {
+		return gauge(c, from, to, q.metric)
 	}
 	parts := c.in(from, to)
 	total := 0.0
@@ -76,11 +84,17 @@ func (q *query) number(c cell, from, to time.Time) (float64, bool) {
 	}
 }
 
-func instancesIn(c cell, from, to time.Time) (n float64, some bool) {
+// gauge is the most that was in use: all instances are alike, so that any percentile of their utilisation is the same.
+func gauge(c cell, from, to time.Time, metric string) (n float64, some bool) {
 	for _, g := range c.segments {
-		if _, _, ok := g.clip(from, to); ok {
-			n, some = max(n, g.instances), true
+		if _, _, ok := g.clip(from, to); !ok {
+			continue
 		}
+		v := map[string]float64{cpuUse: g.cpu, memoryUse: g.memory}[metric]
+		if metric == instanceCount {
+			v = pick(c.labels["metric.labels.state"] == "active", g.active, g.instances-g.active)
+		}
+		n, some = max(n, v), true
 	}
 	return n, some
 }
@@ -176,7 +190,8 @@ func reduce(r monitoringpb.Aggregation_Reducer, numbers []float64) float64 {
 		sum += n
 	}
 	switch r {
-	case monitoringpb.Aggregation_REDUCE_MAX:
+	case monitoringpb.Aggregation_REDUCE_MAX, monitoringpb.Aggregation_REDUCE_PERCENTILE_50, monitoringpb.Aggregation_REDUCE_PERCENTILE_95,
+		monitoringpb.Aggregation_REDUCE_PERCENTILE_99:
 		return slices.Max(numbers)
 	case monitoringpb.Aggregation_REDUCE_MIN:
 		return slices.Min(numbers)

@@ -46,6 +46,7 @@ type Service struct {
 	RequestsPerMinute float64           `json:"requests_per_minute,omitempty"` // load; default 600, negative for none
 	Capacity          float64           `json:"capacity,omitempty"`            // requests per minute one instance serves well; default 600
 	AutoInstances     int32             `json:"auto_instances,omitempty"`      // what the autoscaler reaches by itself; default 2
+	Memory            float64           `json:"memory,omitempty"`              // share of each instance's memory in use; default 0.4
 	MinInstances      int32             `json:"min_instances,omitempty"`       // service level
 	MaxInstances      int32             `json:"max_instances,omitempty"`       // service level
 	Labels            map[string]string `json:"labels,omitempty"`
@@ -68,6 +69,9 @@ func (s Service) withDefaults(project string) Service {
 	}
 	if s.AutoInstances == 0 {
 		s.AutoInstances = 2
+	}
+	if s.Memory == 0 {
+		s.Memory = 0.4
 	}
 	if s.ServiceAccount == "" {
 		s.ServiceAccount = s.Name + "@" + project + ".iam.gserviceaccount.com"

@@ -17,6 +17,9 @@ type segment struct {
 	errorRatio float64
 	p50, p95   time.Duration // under that load
 	instances  float64
+	active     float64 // of the instances, how many have a request
+	cpu        float64 // share of an instance's CPU that is in use, 0 to 1
+	memory     float64
 }
 
 // clip is the part of the segment in [from, to).
@@ -78,10 +81,19 @@ func (s *runService) measure(r *runRevision, at time.Time) segment {
 		errors = max(errors, pick(r.code.health == Sick503, 0, 1.0))
 	}
 	slowdown := overload(rpm / (n * s.capacity))
-	return segment{
+	g := segment{
 		revision: r.name, from: at, rpm: rpm, errorRatio: errors, instances: n,
 		p50: time.Duration(float64(r.code.p50) * slowdown), p95: time.Duration(float64(r.code.p95) * slowdown),
 	}
+	return s.used(g)
+}
+
+// used adds how busy the instances are: each takes what it serves well before another one has to help.
+func (s *runService) used(g segment) segment {
+	g.active = min(g.instances, math.Ceil(g.rpm/s.capacity))
+	g.cpu = min(1, g.rpm/(g.instances*s.capacity))
+	g.memory = s.memory
+	return g
 }
 
 // overload: up to four fifths of its capacity an instance is as fast as ever;

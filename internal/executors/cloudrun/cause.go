@@ -109,17 +109,25 @@ type trial struct {
 	Beside   count // of the former one, since the takeover
 }
 
-// judge refuses unless what serves is clearly worse than the former revision was, and is now.
-func (t trial) judge() (evidence string, err error) {
+// thin says which of the two is seen with too few requests, nil if both are with enough.
+func (t trial) thin() *guard.Refusal {
 	if t.Now.Requests < t.Least {
 		reason := guard.NoCause
 		if t.Lagging {
 			reason = guard.UnknownFacts
 		}
-		return "", guard.Refuse(reason, "%s is seen with only %d requests since %s, %d are needed", t.New, t.Now.Requests, clock(t.Since), t.Least)
+		return guard.Refuse(reason, "%s is seen with only %d requests since %s, %d are needed", t.New, t.Now.Requests, clock(t.Since), t.Least)
 	}
 	if t.While.Requests < t.Least {
-		return "", guard.Refuse(guard.NoCause, "%s is seen with only %d requests while it served, %d are needed", t.Old, t.While.Requests, t.Least)
+		return guard.Refuse(guard.NoCause, "%s is seen with only %d requests while it served, %d are needed", t.Old, t.While.Requests, t.Least)
+	}
+	return nil
+}
+
+// judge refuses unless what serves is clearly worse than the former revision was, and is now.
+func (t trial) judge() (evidence string, err error) {
+	if no := t.thin(); no != nil {
+		return "", no
 	}
 	for _, then := range []struct {
 		count
@@ -160,15 +168,24 @@ func (c count) leastRatio() float64 {
 
 // worse reads the requests around the takeover and judges them.
 func (c *client) worse(ctx context.Context, env executors.Env, rec record, bad, good string, since time.Time) (string, error) {
+	t, _, err := c.trial(ctx, env, rec, bad, good, since)
+	if err != nil {
+		return "", err
+	}
+	return t.judge()
+}
+
+// trial reads the requests around the takeover. The history is by the minute, and begins half an hour before.
+func (c *client) trial(ctx context.Context, env executors.Env, rec record, bad, good string, since time.Time) (trial, history, error) {
 	from := since.Add(-env.Scale(lately))
 	detail, err := c.counts(ctx, from, env.Now, period(env, env.Now.Sub(from), fine))
 	if err != nil {
-		return "", err
+		return trial{}, history{}, err
 	}
 	t := trial{New: bad, Old: good, Since: since, Least: rec.Least, While: rec.carried(good).count}
 	t.Lagging = env.Now.Sub(since) < env.Scale(metricLag+fine)
 	t.sum(rec, detail, since.Add(-env.Scale(justBefore)))
-	return t.judge()
+	return t, detail, nil
 }
 
 // sum adds the requests up by who served them and when. Copies made here count as what they were copied from.

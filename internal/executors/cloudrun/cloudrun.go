@@ -10,6 +10,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,7 +44,11 @@ type Service struct {
 	// MaxInstancesLimit is the most instances that cloud_run.scale may ask for, as lower or as upper bound; 0 leaves only the service's
 	// own upper bound.
 	MaxInstancesLimit int32 `yaml:"max_instances_limit"`
+	// Jobs are the short names of the Cloud Run jobs, in the same project and region, that cloud_run.run_job may run for this target.
+	Jobs []string `yaml:"jobs"`
 }
+
+var jobName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
 
 // Validate tells in plain words what is wrong with the section.
 func (s *Service) Validate(executors.Target) error {
@@ -51,6 +57,8 @@ func (s *Service) Validate(executors.Target) error {
 		return errors.New("service must be the short name of a Cloud Run service")
 	case s.MaxInstancesLimit < 0:
 		return errors.New("max_instances_limit must not be negative")
+	case slices.ContainsFunc(s.Jobs, func(job string) bool { return !jobName.MatchString(job) }):
+		return errors.New("jobs must be short names of Cloud Run jobs")
 	}
 	return nil
 }

@@ -90,6 +90,17 @@ func (r record) previous(serving string) (candidate, []string) {
 	return candidate{}, reasons
 }
 
+// predecessor is what carried the service last before the code that serves did, fit to be gone back to or not; "" if nothing is known to have.
+func (r record) predecessor(serving string) string {
+	root := r.root(r.find(serving))
+	for _, c := range r.candidates(serving) {
+		if !c.last.IsZero() && r.root(r.find(c.Name)) != root {
+			return c.Name
+		}
+	}
+	return ""
+}
+
 func (r record) judge(rev, current *runpb.Revision) candidate {
 	name := short(rev.GetName())
 	carried := r.carried(name)

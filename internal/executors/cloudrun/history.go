@@ -85,38 +85,47 @@ func period(env executors.Env, span, wished time.Duration) time.Duration {
 	return max(unit, (wanted+unit-1)/unit*unit)
 }
 
-// counts reads request_count by revision and response class.
-func (c *client) counts(ctx context.Context, from, to time.Time, align time.Duration) (history, error) {
+// series asks for a metric of the service and gives each series.
+func (c *client) series(ctx context.Context, metric string, from, to time.Time, agg *monitoringpb.Aggregation, each func(*monitoringpb.TimeSeries)) error {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	metrics, err := c.google.Metrics(ctx)
 	if err != nil {
-		return history{}, err
+		return err
 	}
 	it := metrics.ListTimeSeries(ctx, &monitoringpb.ListTimeSeriesRequest{
 		Name: "projects/" + c.project,
-		Filter: fmt.Sprintf(`metric.type = "run.googleapis.com/request_count" AND resource.type = "cloud_run_revision" AND `+
-			`resource.labels.service_name = %q AND resource.labels.location = %q`, c.service, c.region),
-		Interval: &monitoringpb.TimeInterval{StartTime: timestamppb.New(from), EndTime: timestamppb.New(to)},
-		Aggregation: &monitoringpb.Aggregation{
-			AlignmentPeriod:    durationpb.New(align),
-			PerSeriesAligner:   monitoringpb.Aggregation_ALIGN_DELTA,
-			CrossSeriesReducer: monitoringpb.Aggregation_REDUCE_SUM,
-			GroupByFields:      []string{"resource.labels.revision_name", "metric.labels.response_code_class"},
-		},
-		View: monitoringpb.ListTimeSeriesRequest_FULL,
+		Filter: fmt.Sprintf(`metric.type = "run.googleapis.com/%s" AND resource.type = "cloud_run_revision" AND `+
+			`resource.labels.service_name = %q AND resource.labels.location = %q`, metric, c.service, c.region),
+		Interval:    &monitoringpb.TimeInterval{StartTime: timestamppb.New(from), EndTime: timestamppb.New(to)},
+		Aggregation: agg,
+		View:        monitoringpb.ListTimeSeriesRequest_FULL,
 	})
-	h := history{From: from, To: to}
 	for {
 		series, err := it.Next()
 		if errors.Is(err, iterator.Done) {
-			return h, nil
+			return nil
 		}
 		if err != nil {
-			return history{}, fmt.Errorf("reading request counts of %s: %w", c.service, err)
+			return err
 		}
-		h.add(series, align)
+		each(series)
 	}
+}
+
+// counts reads request_count by revision and response class.
+func (c *client) counts(ctx context.Context, from, to time.Time, align time.Duration) (history, error) {
+	h := history{From: from, To: to}
+	err := c.series(ctx, "request_count", from, to, &monitoringpb.Aggregation{
+		AlignmentPeriod:    durationpb.New(align),
+		PerSeriesAligner:   monitoringpb.Aggregation_ALIGN_DELTA,
+		CrossSeriesReducer: monitoringpb.Aggregation_REDUCE_SUM,
+		GroupByFields:      []string{"resource.labels.revision_name", "metric.labels.response_code_class"},
+	}, func(series *monitoringpb.TimeSeries) { h.add(series, align) })
+	if err != nil {
+		return history{}, fmt.Errorf("reading request counts of %s: %w", c.service, err)
+	}
+	return h, nil
 }
 
 // add puts a series into its buckets. Aligned points of one query end at the same moments.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"cloud.google.com/go/run/apiv2/runpb"
+
 	"github.com/mixillo/remediator/internal/executors"
 )
 
@@ -53,6 +55,14 @@ type RevisionsFact struct {
 	ServingSince time.Time `cel:"serving_since"`
 	// Age is the time since then: the age of the last deploy that serves.
 	Age time.Duration `cel:"age"`
+	// DeployedBy is who deployed the code that serves, as Cloud Run tells it (a person or a pipeline's account); "" if it does not.
+	DeployedBy string `cel:"deployed_by"`
+	// Newest is the short name of the newest deploy, serving or not, without copies that remediator made.
+	Newest string `cel:"newest"`
+	// NewestAge is the time since it was created.
+	NewestAge time.Duration `cel:"newest_age"`
+	// NewestBy is who deployed it; "" if Cloud Run does not tell.
+	NewestBy string `cel:"newest_by"`
 	// ServingReady says that the serving revision started.
 	ServingReady bool `cel:"serving_ready"`
 	// Deploys counts the revisions created in the time looked back on, without copies that remediator made.
@@ -86,12 +96,12 @@ func (p *revisionsProbe) Ask(ctx context.Context, env executors.Env) (executors.
 	}
 	span := orDefault(p.Lookback, defaultSpan)
 	rec := record{Service: s, Revisions: revisions, Least: int64(orDefault(p.MinRequests, defaultRequest))}
-	fact := rec.fact(env.Now.Add(-span))
+	fact := rec.fact(env.Now, span)
 	if why, unknown := doubts(s, fact.forget); why != "" {
 		return executors.Answer{Fact: &fact, Unknown: unknown, Summary: "who serves " + api.service + " cannot be told: " + why}, nil
 	}
 	if fact.Serving == "" {
-		return executors.Answer{Fact: &fact, Unknown: append([]string{"serving_ready"}, ageFields...), Summary: "the traffic of " + api.service + " is split: " + describeShares(s)}, nil
+		return executors.Answer{Fact: &fact, Unknown: append([]string{"serving_ready", "deployed_by"}, ageFields...), Summary: "the traffic of " + api.service + " is split: " + describeShares(s)}, nil
 	}
 	if rec.History, err = api.counts(ctx, env.Now.Add(-span), env.Now, period(env, span, coarse)); err == nil {
 		fact.ServingSince, err = api.servingSince(ctx, env, rec, fact.Serving)
@@ -108,7 +118,7 @@ func (p *revisionsProbe) Ask(ctx context.Context, env executors.Env) (executors.
 }
 
 // fact is what needs no metrics.
-func (r record) fact(since time.Time) RevisionsFact {
+func (r record) fact(now time.Time, span time.Duration) RevisionsFact {
 	f := RevisionsFact{Service: short(r.Service.GetName()), Generation: r.Service.GetGeneration(), Split: split(r.Service), Reconciling: deploying(r.Service)}
 	if serving, ok := soleServing(r.Service); ok && !f.Split {
 		f.Serving = serving
@@ -116,15 +126,34 @@ func (r record) fact(since time.Time) RevisionsFact {
 	_, f.Pinned = pin(targetsOf(r.Service))
 	_, f.PinnedByUs = pinnedByUs(r.Service)
 	f.LatestServing = f.Serving != "" && f.Serving == short(r.Service.GetLatestCreatedRevision())
-	f.ServingReady = ready(r.find(f.Serving))
-	f.Deploys = r.deploys(since)
+	if rev := r.find(f.Serving); rev != nil {
+		f.ServingReady, f.DeployedBy = ready(rev), r.root(rev).GetCreator()
+	}
+	f.Deploys = r.deploys(now.Add(-span))
+	if newest := r.newest(); newest != nil {
+		f.Newest, f.NewestBy = short(newest.GetName()), newest.GetCreator()
+		f.NewestAge = max(0, now.Sub(newest.GetCreateTime().AsTime()))
+	}
 	return f
+}
+
+// newest is the newest deploy, nil if there is none.
+func (r record) newest() (newest *runpb.Revision) {
+	for _, rev := range r.Revisions {
+		if _, copied := madeByUs(rev); !copied && (newest == nil || rev.GetCreateTime().AsTime().After(newest.GetCreateTime().AsTime())) {
+			newest = rev
+		}
+	}
+	return newest
 }
 
 // forget takes out what a service that contradicts itself does not tell, and names it.
 func (f *RevisionsFact) forget() []string {
-	*f = RevisionsFact{Service: f.Service, Generation: f.Generation, Deploys: f.Deploys, Reconciling: f.Reconciling}
-	return append([]string{"serving", "split", "pinned", "pinned_by_us", "latest_serving", "serving_ready"}, ageFields...)
+	*f = RevisionsFact{
+		Service: f.Service, Generation: f.Generation, Deploys: f.Deploys, Reconciling: f.Reconciling,
+		Newest: f.Newest, NewestAge: f.NewestAge, NewestBy: f.NewestBy,
+	}
+	return append([]string{"serving", "deployed_by", "split", "pinned", "pinned_by_us", "latest_serving", "serving_ready"}, ageFields...)
 }
 
 // Claims implements executors.Claiming.

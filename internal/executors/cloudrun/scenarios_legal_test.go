@@ -124,7 +124,7 @@ func TestAContradictionIsUnknown(t *testing.T) {
 			f := badDeploy(t)
 			happens(f)
 			revisions, answer := f.revisions()
-			if revisions.Serving != "" || len(answer.Unknown) != 10 || !slices.Contains(answer.Unknown, "age") || !strings.Contains(answer.Summary, "it is settled") {
+			if revisions.Serving != "" || len(answer.Unknown) != 11 || !slices.Contains(answer.Unknown, "age") || !strings.Contains(answer.Summary, "it is settled") {
 				t.Errorf("revisions: %+v, unknown %v: %s", revisions, answer.Unknown, answer.Summary)
 			}
 			fact, answer := f.service()

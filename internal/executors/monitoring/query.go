@@ -19,7 +19,7 @@ const lag = 180 * time.Second
 func init() {
 	executors.RegisterProbe(executors.ProbeKind{
 		Name: "monitoring.query",
-		Doc:  "Asks Cloud Monitoring for one value of a Cloud Run service over a window: latency, requests, error ratio, instances.",
+		Doc:  "Asks Cloud Monitoring for one value of a Cloud Run service over a window: latency, requests, error ratio, instances, CPU, memory.",
 		New:  func() executors.Probe { return &query{} },
 		Fact: Fact{},
 		Lag:  lag,
@@ -29,7 +29,7 @@ func init() {
 // Metric names what can be asked.
 type Metric string
 
-// The metrics. Latencies are in seconds, ratios from 0 to 1.
+// The metrics. Latencies are in seconds, ratios and utilizations from 0 to 1.
 const (
 	P50Latency    Metric = "p50_latency"
 	P95Latency    Metric = "p95_latency"
@@ -37,11 +37,16 @@ const (
 	RequestCount  Metric = "request_count"
 	ErrorRatio    Metric = "error_ratio"
 	InstanceCount Metric = "instance_count"
+	CPU           Metric = "cpu_utilization"
+	Memory        Metric = "memory_utilization"
 )
 
 // Values lists what may be written in a rules file.
 func (Metric) Values() []string {
-	return []string{string(P50Latency), string(P95Latency), string(P99Latency), string(RequestCount), string(ErrorRatio), string(InstanceCount)}
+	return []string{
+		string(P50Latency), string(P95Latency), string(P99Latency), string(RequestCount), string(ErrorRatio), string(InstanceCount),
+		string(CPU), string(Memory),
+	}
 }
 
 // servingRevision stands for the revision that carries all traffic when the question is asked.
@@ -55,7 +60,8 @@ const (
 
 // query asks about the target's Cloud Run service.
 type query struct {
-	// Metric is what is asked: p50_latency, p95_latency, p99_latency (in seconds), request_count, error_ratio (0 to 1), instance_count.
+	// Metric is what is asked: p50_latency, p95_latency, p99_latency (in seconds), request_count, error_ratio (0 to 1), instance_count,
+	// cpu_utilization or memory_utilization (0 to 1: what the busiest twentieth of the instances' minutes had at least).
 	Metric Metric `yaml:"metric" rules:"required"`
 	// Window is how far back the value reaches; default 5m. During verification it begins no earlier than the change took effect.
 	Window time.Duration `yaml:"window"`
@@ -69,13 +75,13 @@ type query struct {
 
 // Fact is what monitoring.query finds.
 type Fact struct {
-	// Value is the metric over the window: seconds for latencies, 0 to 1 for ratios. Unknown without enough data.
+	// Value is the metric over the window: seconds for latencies, 0 to 1 for ratios and utilizations. Unknown without enough data.
 	Value float64 `cel:"value"`
 	// ByRevision holds each revision's value by its short name, where it was asked for and there is data enough.
 	ByRevision map[string]any `cel:"by_revision"`
 	// Requests is how many requests the window holds so far.
 	Requests int64 `cel:"requests"`
-	// Newest is the end of the newest minute that has data.
+	// Newest is the end of the newest minute that has data: of the instances' own metrics for these, of the requests for all others.
 	Newest time.Time `cel:"newest"`
 	// Age is how old that is.
 	Age time.Duration `cel:"age"`
@@ -137,11 +143,16 @@ func (q *query) Ask(ctx context.Context, env executors.Env) (executors.Answer, e
 	if err != nil {
 		return executors.Answer{}, err
 	}
+	if m.own != nil {
+		if counts.minutes, counts.newest, err = r.minutes(ctx, w, *m.own, env.Scale(step)); err != nil {
+			return executors.Answer{}, err
+		}
+	}
 	values, err := m.read(ctx, r, w)
 	if err != nil {
 		return executors.Answer{}, err
 	}
-	return q.answer(m, counts, values, w.judged(env)), nil
+	return q.answer(m, counts, values, m.judged(w, env)), nil
 }
 
 // reader opens the client and settles which revision is meant.
@@ -170,9 +181,13 @@ type span struct {
 	Oldest   time.Duration
 }
 
-// judged bounds the age of the data: what is older than the window and the metrics' own delay tells of another time.
-func (s span) judged(env executors.Env) span {
+// judged bounds the age of the data: what is older than the window and the metrics' own delay tells of another time. Instances tell of
+// themselves every minute, so that of them it need not be that old to be of another time.
+func (m kind) judged(s span, env executors.Env) span {
 	s.Oldest = s.length() + env.Scale(lag)
+	if m.own != nil {
+		s.Oldest = min(s.Oldest, env.Scale(lag+2*step))
+	}
 	return s
 }
 

@@ -92,11 +92,14 @@ func TestValues(t *testing.T) {
 		"median":                           {params: "{metric: p50_latency, window: 4m}", want: 0.9, within: 0.2},
 		"requests":                         {params: "{metric: request_count, window: 4m}", want: 2400, within: 20},
 		"instances":                        {params: "{metric: instance_count}", want: 2, within: 0.01},
-		"begins after the act":             {params: "{metric: request_count, window: 10m}", since: 2 * time.Minute, want: 1200, within: 20},
-		"the act was long ago":             {params: "{metric: request_count, window: 4m}", since: time.Hour, want: 2400, within: 20},
-		"too early after the act":          {params: "{metric: error_ratio, window: 4m}", since: 30 * time.Second, unsure: "only begun"},
-		"too few requests":                 {params: "{metric: error_ratio, window: 4m, min_requests: 3000}", unsure: "3000 are needed"},
-		"no such revision":                 {params: "{metric: p95_latency, revision: api-00009-zzz}", unsure: "no data"},
+		"CPU of 600 requests a minute on two instances of 600": {params: "{metric: cpu_utilization}", want: 0.5, within: 0.01},
+		"memory":                  {params: "{metric: memory_utilization, revision: serving}", want: 0.4, within: 0.01},
+		"CPU of what is gone":     {params: "{metric: cpu_utilization, window: 3m, revision: api-00001-aaa}", unsure: "no data"},
+		"begins after the act":    {params: "{metric: request_count, window: 10m}", since: 2 * time.Minute, want: 1200, within: 20},
+		"the act was long ago":    {params: "{metric: request_count, window: 4m}", since: time.Hour, want: 2400, within: 20},
+		"too early after the act": {params: "{metric: error_ratio, window: 4m}", since: 30 * time.Second, unsure: "only begun"},
+		"too few requests":        {params: "{metric: error_ratio, window: 4m, min_requests: 3000}", unsure: "3000 are needed"},
+		"no such revision":        {params: "{metric: p95_latency, revision: api-00009-zzz}", unsure: "no data"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -152,6 +155,39 @@ func TestFreshness(t *testing.T) {
 	fact, answer = ask(t, env, "{metric: error_ratio}")
 	if !slices.Equal(answer.Unknown, []string{"newest", "age", "value"}) || fact.Value != 0 {
 		t.Errorf("with no data: %+v, unknown %v", fact, answer.Unknown)
+	}
+}
+
+// TestFreshnessOfInstances: instances that nobody asks anything tell of themselves all the same, and old news of them is none.
+func TestFreshnessOfInstances(t *testing.T) {
+	t.Parallel()
+	w, env := halfBad(t)
+	for _, metric := range []string{"instance_count", "cpu_utilization", "memory_utilization"} {
+		w.SetMetricLag(3 * time.Minute)
+		fact, answer := ask(t, env, "{metric: "+metric+", window: 20m}")
+		if len(answer.Unknown) > 0 || fact.Age < 2*time.Minute || fact.Age > 4*time.Minute || fact.Value == 0 {
+			t.Errorf("%s with three minutes of lag: %+v, unknown %v", metric, fact, answer.Unknown)
+		}
+		w.SetMetricLag(8 * time.Minute)
+		fact, answer = ask(t, env, "{metric: "+metric+", window: 20m}")
+		if !slices.Contains(answer.Unknown, "value") || fact.Value != 0 || !strings.Contains(answer.Summary, "old") {
+			t.Errorf("%s of eight minutes ago: %+v; %s", metric, fact, answer.Summary)
+		}
+	}
+	w.SetMetricLag(0)
+	must(t, w.SetLoad(service, 0))
+	env.Now = env.Now.Add(time.Second)
+	if fact, answer := ask(t, env, "{metric: instance_count}"); slices.Contains(answer.Unknown, "newest") || fact.Age > time.Minute {
+		t.Errorf("without requests: %+v, unknown %v", fact, answer.Unknown)
+	}
+}
+
+func TestUtilizationByRevision(t *testing.T) {
+	t.Parallel()
+	_, env := halfBad(t)
+	fact, _ := ask(t, env, "{metric: cpu_utilization, window: 10m, by_revision: true}")
+	if len(fact.ByRevision) != 2 || fact.ByRevision[bad] != 0.5 {
+		t.Errorf("got %v", fact.ByRevision)
 	}
 }
 

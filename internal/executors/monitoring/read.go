@@ -24,6 +24,8 @@ const (
 	countType    = "run.googleapis.com/request_count"
 	latencyType  = "run.googleapis.com/request_latencies"
 	instanceType = "run.googleapis.com/container/instance_count"
+	cpuType      = "run.googleapis.com/container/cpu/utilizations"
+	memoryType   = "run.googleapis.com/container/memory/utilizations"
 )
 
 const (
@@ -123,6 +125,24 @@ func (r *reader) counts(ctx context.Context, w span, period time.Duration) (coun
 	return c, err
 }
 
+// minutes tells in which minutes a metric has data at all: instances that nobody asks anything have no requests to tell it.
+func (r *reader) minutes(ctx context.Context, w span, q question, period time.Duration) (with map[time.Time]bool, newest time.Time, err error) {
+	with, q.period = map[time.Time]bool{}, period
+	err = r.ask(ctx, w, q, func(s *monitoringpb.TimeSeries) {
+		for _, p := range s.GetPoints() {
+			end := endOf(p)
+			if !finite(number(p)) || !end.After(w.From) {
+				continue
+			}
+			with[end] = true
+			if end.After(newest) {
+				newest = end
+			}
+		}
+	})
+	return with, newest, err
+}
+
 func number(p *monitoringpb.Point) float64 {
 	return float64(p.GetValue().GetInt64Value()) + p.GetValue().GetDoubleValue()
 }
@@ -131,7 +151,8 @@ func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
 // kind is how a metric is read.
 type kind struct {
-	ofRequests bool // rests on requests, so too few make it unknown
+	ofRequests bool      // rests on requests, so too few make it unknown
+	own        *question // by which its freshness is told, where that is not the requests'
 	show       func(float64) string
 	values     func(ctx context.Context, r *reader, w span, groupBy []string) (map[string]float64, error)
 }
@@ -142,17 +163,21 @@ func (q *query) kind() (kind, error) {
 	whole := func(v float64) string { return fmt.Sprintf("%.0f", v) }
 	switch q.Metric {
 	case P50Latency:
-		return kind{true, seconds, latency(monitoringpb.Aggregation_REDUCE_PERCENTILE_50)}, nil
+		return kind{true, nil, seconds, latency(monitoringpb.Aggregation_REDUCE_PERCENTILE_50)}, nil
 	case P95Latency:
-		return kind{true, seconds, latency(monitoringpb.Aggregation_REDUCE_PERCENTILE_95)}, nil
+		return kind{true, nil, seconds, latency(monitoringpb.Aggregation_REDUCE_PERCENTILE_95)}, nil
 	case P99Latency:
-		return kind{true, seconds, latency(monitoringpb.Aggregation_REDUCE_PERCENTILE_99)}, nil
+		return kind{true, nil, seconds, latency(monitoringpb.Aggregation_REDUCE_PERCENTILE_99)}, nil
 	case RequestCount:
-		return kind{false, whole, requestCount}, nil
+		return kind{false, nil, whole, requestCount}, nil
 	case ErrorRatio:
-		return kind{true, ratio, errorRatio}, nil
+		return kind{true, nil, ratio, errorRatio}, nil
 	case InstanceCount:
-		return kind{false, whole, instances}, nil
+		return kind{false, &instanceQuestion, whole, gauge(instanceQuestion)}, nil
+	case CPU:
+		return kind{false, utilization(cpuType), ratio, gauge(*utilization(cpuType))}, nil
+	case Memory:
+		return kind{false, utilization(memoryType), ratio, gauge(*utilization(memoryType))}, nil
 	default:
 		return kind{}, fmt.Errorf("metric must be one of %s", strings.Join(Metric("").Values(), ", "))
 	}
@@ -242,11 +267,23 @@ func errorRatio(ctx context.Context, r *reader, w span, groupBy []string) (map[s
 	return ratios, err
 }
 
-func instances(ctx context.Context, r *reader, w span, groupBy []string) (map[string]float64, error) {
-	values := map[string]float64{}
-	err := r.ask(ctx, w, question{
-		metric: instanceType, aligner: monitoringpb.Aggregation_ALIGN_MEAN, reducer: monitoringpb.Aggregation_REDUCE_SUM,
-		groupBy: groupBy, period: w.length(),
-	}, single(values, 1, w))
-	return values, err
+// instanceQuestion adds up the instances of all revisions and states.
+var instanceQuestion = question{
+	metric: instanceType, aligner: monitoringpb.Aggregation_ALIGN_MEAN, reducer: monitoringpb.Aggregation_REDUCE_SUM,
+}
+
+// utilization asks for the 95th percentile of a distribution over instances and time (DELTA, DISTRIBUTION, from 0 to 1: Google's list of Cloud
+// Run's metrics). A mean would hide the instances that are at their limit.
+func utilization(metric string) *question {
+	return &question{metric: metric, aligner: monitoringpb.Aggregation_ALIGN_DELTA, reducer: monitoringpb.Aggregation_REDUCE_PERCENTILE_95}
+}
+
+// gauge reads what instances are or have, aligned to one period.
+func gauge(asked question) func(context.Context, *reader, span, []string) (map[string]float64, error) {
+	return func(ctx context.Context, r *reader, w span, groupBy []string) (map[string]float64, error) {
+		values, q := map[string]float64{}, asked
+		q.groupBy, q.period = groupBy, w.length()
+		err := r.ask(ctx, w, q, single(values, 1, w))
+		return values, err
+	}
 }
