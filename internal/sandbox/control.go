@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"time"
 
@@ -128,6 +129,14 @@ type flag struct {
 
 // verbs is the whole control API: POST /control/VERB.
 func verbs() map[string]verb {
+	all := baseVerbs()
+	for _, more := range []map[string]verb{computeVerbs(), vercelVerbs()} {
+		maps.Copy(all, more)
+	}
+	return all
+}
+
+func baseVerbs() map[string]verb {
 	return map[string]verb{
 		"add-service": only((*World).AddService),
 		"deploy": does(func(w *World, a aboutService) (any, error) {

@@ -26,7 +26,8 @@ import (
 const (
 	PagerDutyToken      = "sandbox-pagerduty-token" //nolint:gosec // guards nothing
 	PagerDutyRoutingKey = "5a9db0c5e1f24e6d8a0b7c3f19e2d486"
-	SlackToken          = "xoxb-sandbox" //nolint:gosec // guards nothing
+	SlackToken          = "xoxb-sandbox"         //nolint:gosec // guards nothing
+	VercelToken         = "sandbox-vercel-token" //nolint:gosec // guards nothing
 )
 
 // Addresses are optional fixed listen addresses on 127.0.0.1; an empty one
@@ -88,6 +89,8 @@ type World struct {
 	calls    *callFaults
 	pager    *pagerDuty
 	slack    *slackServer
+	compute  *compute
+	vercel   *vercel
 	grpc     *grpc.Server
 	servers  []*http.Server
 	places   map[string]string
@@ -107,6 +110,7 @@ func Start(cfg Config) (*World, error) {
 	w.platform = newPlatform(cfg, led, dice)
 	w.pager = newPagerDuty(cfg, led, dice)
 	w.slack = newSlackServer(led)
+	w.compute, w.vercel = newCompute(cfg, led, dice), newVercel(cfg, led, dice)
 	if err := w.serveAll(); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
@@ -130,7 +134,7 @@ func (w *World) serveAll() error {
 			return err
 		}
 	}
-	return w.serveSystems()
+	return w.serveSystems(w.compute.system, w.vercel.system)
 }
 
 func (w *World) listen(name, address string) (net.Listener, error) {
