@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	// The systems whose kinds rules can name; a new system is one more line.
+	_ "github.com/mixillo/remediator/internal/executors/cloudarmor"
 	_ "github.com/mixillo/remediator/internal/executors/cloudrun"
 	_ "github.com/mixillo/remediator/internal/executors/monitoring"
 	_ "github.com/mixillo/remediator/internal/executors/vercel"

@@ -105,12 +105,13 @@ func (p *SecurityPolicies) AddRule(ctx context.Context, policy string, rule *com
 	})
 }
 
-// PatchRule sets the given fields of the rule at its priority and gives the name of the operation that does it.
-func (p *SecurityPolicies) PatchRule(ctx context.Context, policy string, rule *computepb.SecurityPolicyRule) (string, error) {
+// PatchRule sets the named fields of the rule at its priority, and those alone, and gives the name of the operation that does it.
+func (p *SecurityPolicies) PatchRule(ctx context.Context, policy string, rule *computepb.SecurityPolicyRule, fields ...string) (string, error) {
 	doing := fmt.Sprintf("changing rule %d of security policy %s", rule.GetPriority(), policy)
 	return p.write(ctx, doing, func(ctx context.Context) (*compute.Operation, error) {
 		return p.policies.PatchRule(ctx, &computepb.PatchRuleSecurityPolicyRequest{
 			Project: p.project, SecurityPolicy: policy, Priority: rule.Priority, SecurityPolicyRuleResource: rule,
+			UpdateMask: proto.String(strings.Join(fields, ",")),
 		})
 	})
 }

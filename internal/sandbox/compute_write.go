@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -75,6 +76,9 @@ func (c *compute) patchRule(r *http.Request) (any, *computeProblem) {
 		return nil, problem
 	}
 	next.Priority = p.Rules[i].Priority
+	if mask := r.URL.Query().Get("updateMask"); next.Description == "" && !strings.Contains(mask, "description") {
+		next.Description = p.Rules[i].Description // an empty field is one that is not given, unless the mask names it
+	}
 	if problem := next.judge(); problem != nil {
 		return nil, problem
 	}

@@ -187,7 +187,25 @@ func (p production) change(env executors.Env, kind string, to connect.VercelDepl
 }
 
 // reason is the beginning of what is left with a rollback, by which it is known again; Vercel keeps 250 characters.
-func reason(operation string) string { return "remediator " + operation + ":" }
+func reason(operation string) string { return marker + operation + ":" }
+
+const marker = "remediator "
+
+// sameRun reports whether a reason was left by an operation, or by another call of the same run that landed after it was taken for lost.
+func sameRun(description, operation string) bool {
+	found, _, whole := strings.Cut(strings.TrimPrefix(description, marker), ":")
+	return whole && strings.HasPrefix(description, marker) && runOf(found) == runOf(operation)
+}
+
+// runOf cuts the step and the attempt off an operation id (RUN-STEP-ATTEMPT).
+func runOf(operation string) string {
+	for range 2 {
+		if i := strings.LastIndexByte(operation, '-'); i >= 0 {
+			operation = operation[:i]
+		}
+	}
+	return operation
+}
 
 // Apply implements executors.Action. Vercel takes no precondition, so the project is read once more; a move in the moment between that and
 // the call is not noticed before Observe. The same call made twice has no further effect.
@@ -234,12 +252,12 @@ func (a *rollback) Observe(ctx context.Context, env executors.Env, c executors.C
 	if err != nil {
 		return executors.Observation{}, err
 	}
-	progress, detail := m.progress(p, reason(operation), r.Handle != "")
+	progress, detail := m.progress(p, operation, r.Handle != "")
 	return executors.Observation{Progress: progress, Detail: detail, State: executors.State{"serving": shown(p.current), "new_deploys": p.deploys()}}, nil
 }
 
 // progress tells what became of a move.
-func (m move) progress(p production, mark string, accepted bool) (executors.Progress, string) {
+func (m move) progress(p production, operation string, accepted bool) (executors.Progress, string) {
 	last := p.lastMove()
 	switch {
 	case last.RequestedAt == m.Last && p.current.Name() == m.From && !accepted:
@@ -249,7 +267,7 @@ func (m move) progress(p production, mark string, accepted bool) (executors.Prog
 	case last.RequestedAt == m.Last || last.Type != m.Type || last.To != m.To:
 		return executors.Foreign, fmt.Sprintf("%s serves since somebody else deployed or moved production (last: %s)", shown(p.current), told(last))
 	}
-	if progress, detail := m.whose(p, mark, accepted); progress != "" {
+	if progress, detail := m.whose(p, operation, accepted); progress != "" {
 		return progress, detail
 	}
 	switch {
@@ -266,13 +284,13 @@ func (m move) progress(p production, mark string, accepted bool) (executors.Prog
 }
 
 // whose judges a rollback that does not bear our mark; "" if it is ours, or a promotion.
-func (m move) whose(p production, mark string, accepted bool) (executors.Progress, string) {
+func (m move) whose(p production, operation string, accepted bool) (executors.Progress, string) {
 	if m.Type != rolledBack {
 		return "", ""
 	}
 	shows := p.project.Reason
 	switch {
-	case shows != nil && strings.HasPrefix(shows.Description, mark), shows == nil && accepted:
+	case shows != nil && sameRun(shows.Description, operation), shows == nil && accepted:
 		return "", ""
 	case shows == nil:
 		return executors.Unclear, fmt.Sprintf("production was rolled back to %s, and Vercel does not show by whom", plain(m.To))
@@ -315,7 +333,7 @@ func (a *rollback) Undo(ctx context.Context, env executors.Env, c executors.Chan
 // stands refuses unless production is exactly as the rollback left it.
 func (m move) stands(p production) error {
 	last := p.lastMove()
-	ours := p.project.Reason == nil || strings.HasPrefix(p.project.Reason.Description, "remediator ")
+	ours := p.project.Reason == nil || strings.HasPrefix(p.project.Reason.Description, marker)
 	switch {
 	case m.Type != rolledBack:
 		return guard.Refuse(guard.NothingToDo, "the way back is not taken back itself")
