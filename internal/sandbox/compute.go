@@ -58,12 +58,13 @@ type ArmorThreshold struct {
 
 // ArmorPolicy is a security policy; the JSON is the API's.
 type ArmorPolicy struct {
-	Kind        string      `json:"kind,omitempty"`
-	Name        string      `json:"name"`
-	Type        string      `json:"type"`
-	Fingerprint string      `json:"fingerprint"`
-	SelfLink    string      `json:"selfLink,omitempty"`
-	Rules       []ArmorRule `json:"rules"`
+	Kind        string            `json:"kind,omitempty"`
+	Name        string            `json:"name"`
+	Type        string            `json:"type"`
+	Fingerprint string            `json:"fingerprint"`
+	SelfLink    string            `json:"selfLink,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	Rules       []ArmorRule       `json:"rules"`
 }
 
 // lastPriority is the default rule's, which every policy has and none can lose.

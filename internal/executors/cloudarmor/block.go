@@ -30,7 +30,6 @@ func init() {
 const (
 	deny         = "deny(403)"
 	longest      = 24 * time.Hour
-	shortest     = time.Minute
 	mostNetworks = 10 // of one rule, by the API
 	defaultMost  = 5
 	defaultIPv4  = 24
