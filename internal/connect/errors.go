@@ -59,9 +59,15 @@ func refused(system, doing, format string, args ...any) error {
 // credential mends those), 408 and 429, a refused host, a gRPC code that
 // speaks of the request itself. Such an error is not worth a retry.
 func IsPermanent(err error) bool {
-	var call *CallError
+	var (
+		call    *CallError
+		limited *RateLimited
+	)
 	if errors.As(err, &call) {
 		return call.permanent
+	}
+	if errors.As(err, &limited) {
+		return false
 	}
 	if errors.Is(err, ErrHostRefused) || errors.Is(err, ErrRedirectRefused) || errors.Is(err, ErrIncidentResolved) {
 		return true
