@@ -15,10 +15,12 @@ import (
 
 	// The systems whose kinds rules can name; a new system is one more line.
 	_ "github.com/mixillo/remediator/internal/executors/atlas"
+	_ "github.com/mixillo/remediator/internal/executors/cloudarmor"
 	_ "github.com/mixillo/remediator/internal/executors/cloudrun"
 	_ "github.com/mixillo/remediator/internal/executors/logging"
 	_ "github.com/mixillo/remediator/internal/executors/monitoring"
 	_ "github.com/mixillo/remediator/internal/executors/status"
+	_ "github.com/mixillo/remediator/internal/executors/vercel"
 	_ "github.com/mixillo/remediator/internal/executors/web"
 )
 

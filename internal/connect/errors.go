@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -40,7 +41,7 @@ type CallError struct {
 	Code   int    // PagerDuty's own error code; 0 when there is none
 	Err    error
 
-	permanent, ambiguous bool
+	permanent, ambiguous, conflict bool
 }
 
 // Error says which system, what was being done, and what went wrong.
@@ -58,9 +59,15 @@ func refused(system, doing, format string, args ...any) error {
 // credential mends those), 408 and 429, a refused host, a gRPC code that
 // speaks of the request itself. Such an error is not worth a retry.
 func IsPermanent(err error) bool {
-	var call *CallError
+	var (
+		call    *CallError
+		limited *RateLimited
+	)
 	if errors.As(err, &call) {
 		return call.permanent
+	}
+	if errors.As(err, &limited) {
+		return false
 	}
 	if errors.Is(err, ErrHostRefused) || errors.Is(err, ErrRedirectRefused) || errors.Is(err, ErrIncidentResolved) {
 		return true
@@ -103,11 +110,17 @@ func IsThrottled(err error) bool {
 	return errors.As(err, &limited) || ok && code == codes.ResourceExhausted
 }
 
-// IsConflict reports whether the call was refused because its precondition (an etag) no longer held: gRPC ABORTED or HTTP 409.
+// Lost is a call that was not made because what it rests on, read once more right before it, is no longer so. It is for systems that take
+// no precondition themselves.
+func Lost(system, doing, format string, args ...any) error {
+	return &CallError{System: system, Doing: doing, Err: fmt.Errorf(format, args...), conflict: true}
+}
+
+// IsConflict reports whether the call was refused because its precondition (an etag) no longer held: gRPC ABORTED, HTTP 409 or 412, or Lost.
 func IsConflict(err error) bool {
 	var call *CallError
 	if errors.As(err, &call) {
-		return call.Status == 409
+		return call.conflict || call.Status == http.StatusConflict || call.Status == http.StatusPreconditionFailed
 	}
 	code, ok := grpcCode(err)
 	return ok && code == codes.Aborted

@@ -31,12 +31,15 @@ type GoogleConfig struct {
 	MonitoringEndpoint string `yaml:"monitoring_endpoint"`
 	// LoggingEndpoint overrides Endpoint for Cloud Logging.
 	LoggingEndpoint string `yaml:"logging_endpoint"`
+	// ComputeEndpoint is the base URL of a stand-in for the Compute Engine API (Cloud Armor), which is asked over REST; empty means Google,
+	// or nobody where Endpoint names a stand-in for the others.
+	ComputeEndpoint string `yaml:"compute_endpoint"`
 }
 
 func init() {
 	Register(ConnectionKind{
 		Name: "google_cloud",
-		Doc:  "A project on Google Cloud: Cloud Run, Cloud Monitoring and Cloud Logging.",
+		Doc:  "A project on Google Cloud: Cloud Run, Cloud Monitoring, Cloud Logging and Cloud Armor.",
 		New:  func() Config { return &GoogleConfig{} },
 	})
 }
@@ -62,6 +65,8 @@ type Google struct {
 	executions lazy[*run.ExecutionsClient]
 	metrics    lazy[*monitoring.MetricClient]
 	logs       lazy[*logging.Client]
+	policies   lazy[*SecurityPolicies]
+	noCompute  error // why Cloud Armor cannot be asked; nil if it can
 }
 
 // NewGoogle checks the configuration. It looks up no credentials and calls nothing.
@@ -83,6 +88,8 @@ func NewGoogle(_ context.Context, c GoogleConfig) (*Google, error) {
 		return monitoring.NewMetricClient(ctx, o.monitoring...)
 	}
 	g.logs.dial = func(ctx context.Context) (*logging.Client, error) { return logging.NewClient(ctx, o.logging...) }
+	_, g.noCompute = c.computeBase()
+	g.policies.dial = func(ctx context.Context) (*SecurityPolicies, error) { return newSecurityPolicies(ctx, c) }
 	return g, nil
 }
 
@@ -104,6 +111,9 @@ func (c GoogleConfig) settle() (o googleOptions, err error) {
 		return o, err
 	}
 	if o.monitoring, err = c.options("Cloud Monitoring", c.MonitoringEndpoint); err != nil {
+		return o, err
+	}
+	if _, err = c.computeBase(); err != nil && !errors.Is(err, errNoCompute) {
 		return o, err
 	}
 	o.logging, err = c.options("Cloud Logging", c.LoggingEndpoint)
@@ -164,9 +174,17 @@ func (g *Google) Logs(ctx context.Context) (*logging.Client, error) {
 	return g.logs.get(ctx, "Cloud Logging")
 }
 
+// SecurityPolicies gives the client of Cloud Armor's policies; errors as for Services.
+func (g *Google) SecurityPolicies(ctx context.Context) (*SecurityPolicies, error) {
+	if g.noCompute != nil {
+		return nil, &CallError{System: systemGoogle, Doing: "making the client of Cloud Armor", Err: g.noCompute, permanent: true}
+	}
+	return g.policies.get(ctx, "Cloud Armor")
+}
+
 // Close closes the clients that were made. Later uses make new ones.
 func (g *Google) Close() error {
-	return errors.Join(g.services.close(), g.revisions.close(), g.jobs.close(), g.executions.close(), g.metrics.close(), g.logs.close())
+	return errors.Join(g.services.close(), g.revisions.close(), g.jobs.close(), g.executions.close(), g.metrics.close(), g.logs.close(), g.policies.close())
 }
 
 // lazy makes a client at its first use and keeps it; a failure is not kept.

@@ -16,6 +16,7 @@ func TestKindsOpen(t *testing.T) {
 		"google_cloud": &GoogleConfig{Project: "p", Region: "r"},
 		"pagerduty":    &PagerDutyConfig{Token: secret},
 		"slack":        &SlackConfig{Token: secret},
+		"vercel":       &VercelConfig{Token: secret},
 	}
 	for name := range configs {
 		if k, ok := Lookup(name); !ok || k.Doc == "" || k.New() == nil || !slices.Contains(Kinds(), name) {

@@ -138,7 +138,7 @@ func (r *REST) send(x *exchange, req *http.Request, out any) error {
 		return fmt.Errorf("reading the answer: %w", err)
 	case resp.StatusCode >= http.StatusMultipleChoices:
 		return fmt.Errorf("the answer is %s: %s", resp.Status, gist(body))
-	case out == nil:
+	case out == nil || len(body) == 0 && resp.StatusCode != http.StatusOK: // 201, 202 or 204 with nothing more to say
 		return nil
 	}
 	if err := json.Unmarshal(body, out); err != nil {

@@ -1,6 +1,9 @@
 package executors
 
-import "context"
+import (
+	"context"
+	"net/netip"
+)
 
 // HealthFact is implemented by facts of health checks, so that an action may rest on one without knowing the kind of probe.
 type HealthFact interface {
@@ -26,4 +29,11 @@ type DebtState struct {
 // Debtor is implemented by actions that settle a kind of debt. Debt reads how it stands and changes nothing.
 type Debtor interface {
 	Debt(ctx context.Context, env Env) (DebtState, error)
+}
+
+// OffenderFact is implemented by facts that name who sends the requests that hurt, so that an action may block them without knowing the
+// kind of probe. The networks are as narrow as they were seen, the worst first, and come from a system's own records of connections, never
+// from what a client says of itself, such as a header that it can forge.
+type OffenderFact interface {
+	Offenders() []netip.Prefix
 }

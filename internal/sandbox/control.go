@@ -129,7 +129,15 @@ type flag struct {
 
 // verbs is the whole control API: POST /control/VERB.
 func verbs() map[string]verb {
-	all := map[string]verb{
+	all := baseVerbs()
+	for _, more := range []map[string]verb{computeVerbs(), vercelVerbs(), atlasVerbs(), statusVerbs(), jobVerbs(), logVerbs()} {
+		maps.Copy(all, more)
+	}
+	return all
+}
+
+func baseVerbs() map[string]verb {
+	return map[string]verb{
 		"add-service": only((*World).AddService),
 		"deploy": does(func(w *World, a aboutService) (any, error) {
 			name, err := w.Deploy(a.Service, a.Deploy)
@@ -169,10 +177,6 @@ func verbs() map[string]verb {
 		"resolve-alert":                only(func(w *World, a aboutIncident) error { return w.ResolveAlert(a.Incident, a.Alert.Key) }),
 		"human-resolves":               only(func(w *World, a aboutIncident) error { return w.HumanResolves(a.Incident) }),
 	}
-	for _, more := range []map[string]verb{atlasVerbs(), statusVerbs(), jobVerbs(), logVerbs()} {
-		maps.Copy(all, more)
-	}
-	return all
 }
 
 // durationKeys are the arguments in which "90s" may be written for 90e9.

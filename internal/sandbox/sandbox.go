@@ -26,7 +26,8 @@ import (
 const (
 	PagerDutyToken      = "sandbox-pagerduty-token" //nolint:gosec // guards nothing
 	PagerDutyRoutingKey = "5a9db0c5e1f24e6d8a0b7c3f19e2d486"
-	SlackToken          = "xoxb-sandbox" //nolint:gosec // guards nothing
+	SlackToken          = "xoxb-sandbox"         //nolint:gosec // guards nothing
+	VercelToken         = "sandbox-vercel-token" //nolint:gosec // guards nothing
 )
 
 // Addresses are optional fixed listen addresses on 127.0.0.1; an empty one
@@ -90,6 +91,8 @@ type World struct {
 	slack    *slackServer
 	atlas    *atlas
 	status   *statusPages
+	compute  *compute
+	vercel   *vercel
 	grpc     *grpc.Server
 	servers  []*http.Server
 	places   map[string]string
@@ -111,6 +114,7 @@ func Start(cfg Config) (*World, error) {
 	w.slack = newSlackServer(led)
 	w.atlas = newAtlas(cfg, led)
 	w.status = newStatusPages(led)
+	w.compute, w.vercel = newCompute(cfg, led, dice), newVercel(cfg, led, dice)
 	if err := w.serveAll(); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
@@ -121,7 +125,7 @@ func (w *World) serveAll() error {
 	if err := w.serveGoogle(w.cfg.Listen.Google); err != nil {
 		return err
 	}
-	if err := w.serveSystems(w.atlas.system(), newSystem("status", w.status.handler())); err != nil {
+	if err := w.serveSystems(w.atlas.system(), newSystem("status", w.status.handler()), w.compute.system, w.vercel.system); err != nil {
 		return err
 	}
 	for _, s := range []struct {
