@@ -9,6 +9,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/executors"
 )
 
@@ -286,8 +287,9 @@ func connectionOf(system string) (string, bool) {
 		return googleCloud, true
 	case pagerDuty, slack:
 		return system, true
-	default:
-		return "", false
+	default: // a system of its own has a connection of its own name, or needs none
+		_, known := connect.Lookup(system)
+		return system, known
 	}
 }
 
