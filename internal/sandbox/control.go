@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"time"
 
@@ -128,7 +129,7 @@ type flag struct {
 
 // verbs is the whole control API: POST /control/VERB.
 func verbs() map[string]verb {
-	return map[string]verb{
+	all := map[string]verb{
 		"add-service": only((*World).AddService),
 		"deploy": does(func(w *World, a aboutService) (any, error) {
 			name, err := w.Deploy(a.Service, a.Deploy)
@@ -167,12 +168,16 @@ func verbs() map[string]verb {
 		"resolve-alert":                only(func(w *World, a aboutIncident) error { return w.ResolveAlert(a.Incident, a.Alert.Key) }),
 		"human-resolves":               only(func(w *World, a aboutIncident) error { return w.HumanResolves(a.Incident) }),
 	}
+	for _, more := range []map[string]verb{contextVerbs(), sentryVerbs(), stripeVerbs()} {
+		maps.Copy(all, more)
+	}
+	return all
 }
 
 // durationKeys are the arguments in which "90s" may be written for 90e9.
 var durationKeys = map[string]bool{
 	"created_ago": true, "served_from": true, "served_until": true, "p50": true, "p95": true, "deploy_time": true,
-	"dependency_down_for": true, "delay": true, "retry_after": true, "min": true, "max": true,
+	"dependency_down_for": true, "delay": true, "retry_after": true, "min": true, "max": true, "ago": true, "ends": true, "first_seen_ago": true,
 }
 
 func decodeArguments(raw []byte, into any) error {
@@ -243,7 +248,11 @@ func (w *World) controlHandler() http.Handler {
 }
 
 func (w *World) endpoints() object {
-	return object{"google": w.GoogleEndpoint(), "pagerduty": w.PagerDutyURL(), "slack": w.SlackURL(), "backend": "http://" + w.places["backend"]}
+	all := object{"google": w.GoogleEndpoint(), "pagerduty": w.PagerDutyURL(), "slack": w.SlackURL(), "backend": "http://" + w.places["backend"]}
+	for name := range w.systems {
+		all[name] = w.URL(name)
+	}
+	return all
 }
 
 func (w *World) control(rw http.ResponseWriter, r *http.Request, v verb) {

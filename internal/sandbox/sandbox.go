@@ -92,6 +92,8 @@ type World struct {
 	servers  []*http.Server
 	places   map[string]string
 	systems  map[string]*system
+	sentry   *sentryServer
+	stripe   *stripeServer
 	running  sync.WaitGroup
 }
 
@@ -107,6 +109,7 @@ func Start(cfg Config) (*World, error) {
 	w.platform = newPlatform(cfg, led, dice)
 	w.pager = newPagerDuty(cfg, led, dice)
 	w.slack = newSlackServer(led)
+	w.sentry, w.stripe = &sentryServer{ledger: led}, newStripeServer(led, dice)
 	if err := w.serveAll(); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
@@ -130,7 +133,7 @@ func (w *World) serveAll() error {
 			return err
 		}
 	}
-	return w.serveSystems()
+	return w.serveSystems(newSentrySystem(w.sentry), newStripeSystem(w.stripe))
 }
 
 func (w *World) listen(name, address string) (net.Listener, error) {

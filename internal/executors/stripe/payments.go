@@ -194,6 +194,16 @@ func (p payment) code() string {
 	return code
 }
 
+// mostCodes bounds how many codes are told apart; the others are counted together.
+const mostCodes = 20
+
+func tally(codes map[string]int64, code string) {
+	if _, known := codes[code]; !known && len(codes) >= mostCodes {
+		code = "other"
+	}
+	codes[code]++
+}
+
 func (f *PaymentsFact) count(all []payment) {
 	codes := map[string]int64{}
 	for _, one := range all {
@@ -203,7 +213,7 @@ func (f *PaymentsFact) count(all []payment) {
 		case failed:
 			f.Payments++
 			f.Failed++
-			codes[one.code()]++
+			tally(codes, one.code())
 		default:
 			f.Open++
 		}

@@ -54,7 +54,7 @@ type WebhooksFact struct {
 	Hosts []string `cel:"hosts"`
 	// DisabledHosts are those of disabled endpoints.
 	DisabledHosts []string `cel:"disabled_hosts"`
-	// Undelivered is how many events of the window did not reach all the endpoints they are for; 1000 stands for 1000 and more.
+	// Undelivered is how many events of the window did not reach all the endpoints they are for, among the newest 1000 such.
 	Undelivered int64 `cel:"undelivered"`
 	// Oldest is when the oldest of them was created; unknown when there is none, or more than were read.
 	Oldest time.Time `cel:"oldest"`
@@ -204,9 +204,6 @@ func (p *webhooks) undelivered(ctx context.Context, api *connect.Stripe, env exe
 	fact.CommonestType, fact.CommonestCount = commonest(types)
 	if !whole || fact.Undelivered == 0 {
 		fact.Oldest = time.Time{}
-		if !whole {
-			fact.Undelivered = most
-		}
 		return []string{"oldest", "oldest_age"}, nil
 	}
 	fact.OldestAge = max(0, env.Now.Sub(fact.Oldest))
@@ -238,8 +235,8 @@ func (f *WebhooksFact) summary(host string, asked time.Duration) string {
 	switch {
 	case f.Undelivered == 0:
 		fmt.Fprintf(&b, "; no event of the last %s is undelivered", window)
-	case f.Undelivered == most:
-		fmt.Fprintf(&b, "; %d or more events of the last %s are undelivered, most of type %s", most, window, f.CommonestType)
+	case f.Oldest.IsZero():
+		fmt.Fprintf(&b, "; at least %d events of the last %s are undelivered, most of type %s", f.Undelivered, window, f.CommonestType)
 	default:
 		fmt.Fprintf(&b, "; %d events of the last %s are undelivered, the oldest for %s, most of type %s",
 			f.Undelivered, window, f.OldestAge.Round(time.Second), f.CommonestType)
