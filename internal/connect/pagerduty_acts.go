@@ -315,7 +315,10 @@ func (p *PagerDuty) Snooze(ctx context.Context, id string, d time.Duration) erro
 	}
 	// The library's call leaves the header From out, which PagerDuty asks for.
 	duration := map[string]int64{"duration": int64(d / time.Second)}
-	return resolvedMeanwhile(p.direct(ctx, call{doing: doing, mutates: true}, http.MethodPost, "/incidents/"+id+"/snooze", duration, nil))
+	var answer struct {
+		Incident pagerduty.Incident `json:"incident"`
+	}
+	return resolvedMeanwhile(p.direct(ctx, call{doing: doing, mutates: true}, http.MethodPost, "/incidents/"+id+"/snooze", duration, &answer))
 }
 
 // manage changes one incident.

@@ -216,7 +216,7 @@ func (p *PagerDuty) priorities(ctx context.Context, doing string) ([]pagerduty.P
 	return nil, tooMany(doing)
 }
 
-// direct makes a call that the library lacks or sends without what PagerDuty asks for. A nil out leaves the answer unread.
+// direct makes a call that the library lacks or sends without what PagerDuty asks for, and decodes the answer into out.
 func (p *PagerDuty) direct(ctx context.Context, c call, method, path string, in, out any) error {
 	return p.do(ctx, c, func(ctx context.Context, api *pagerduty.Client) error {
 		body, err := json.Marshal(in)
@@ -251,9 +251,6 @@ func read(resp *http.Response, out any) error {
 		}
 		refusal.StatusCode = resp.StatusCode
 		return refusal
-	}
-	if out == nil {
-		return nil
 	}
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
 		return fmt.Errorf("the answer is not the JSON that was expected: %w", err)
