@@ -22,11 +22,15 @@ func acts() map[string]act {
 	change := func(field string) string { return `{"incidents":[{"id":"P1","type":"incident",` + field + `}]}` }
 	return map[string]act{
 		"reassign to users": {
-			func(ctx context.Context, p *PagerDuty) error { return p.Reassign(ctx, "P1", People{Users: []string{"U2", "U3"}}) },
+			func(ctx context.Context, p *PagerDuty) error {
+				return p.Reassign(ctx, "P1", People{Users: []string{"U2", "U3"}})
+			},
 			"PUT /incidents", change(`"assignments":[{"assignee":{"id":"U2","type":"user_reference"}},{"assignee":{"id":"U3","type":"user_reference"}}]`),
 		},
 		"reassign to a policy": {
-			func(ctx context.Context, p *PagerDuty) error { return p.Reassign(ctx, "P1", People{Policies: []string{"E2"}}) },
+			func(ctx context.Context, p *PagerDuty) error {
+				return p.Reassign(ctx, "P1", People{Policies: []string{"E2"}})
+			},
 			"PUT /incidents", change(`"escalation_policy":{"id":"E2","type":"escalation_policy_reference"}`),
 		},
 		"ask responders": {
@@ -42,7 +46,9 @@ func acts() map[string]act {
 			"PUT /incidents", change(`"priority":{"id":"PR2","type":"priority_reference"}`),
 		},
 		"snooze": {
-			func(ctx context.Context, p *PagerDuty) error { return p.Snooze(ctx, "P1", 90*time.Minute+time.Millisecond) },
+			func(ctx context.Context, p *PagerDuty) error {
+				return p.Snooze(ctx, "P1", 90*time.Minute+time.Millisecond)
+			},
 			"POST /incidents/P1/snooze", `{"duration":5400}`,
 		},
 	}

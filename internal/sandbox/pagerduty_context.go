@@ -47,8 +47,8 @@ func accountPriorities() []priority {
 // reference/REST/openapiv3.json.
 func contextRoutes() map[string]answer {
 	return map[string]answer{
-		"GET /oncalls":                              listOnCalls,
-		"GET /priorities":                           listPriorities,
+		"GET /oncalls":    listOnCalls,
+		"GET /priorities": listPriorities,
 		"GET /incidents/{id}/related_change_events": relatedChanges,
 		"GET /services/{id}/change_events":          serviceChanges,
 		"POST /incidents/{id}/snooze":               snooze,

@@ -18,7 +18,9 @@ func newSentrySystem(s *sentryServer) *system {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/0/organizations/{org}/issues/{$}", s.serve(s.list))
 	mux.HandleFunc("GET /api/0/organizations/{org}/issues/{id}/{$}", s.serve(s.get))
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { sentryRefusal(w, http.StatusNotFound, "The requested resource does not exist") })
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		sentryRefusal(w, http.StatusNotFound, "The requested resource does not exist")
+	})
 	system := newSystem("sentry", mux)
 	system.faults.retryHeader = "Retry-After"
 	system.faults.body = func(status int) string { return fmt.Sprintf(`{"detail":"the sandbox was told to answer %d"}`, status) }
@@ -164,7 +166,7 @@ func (s *sentryServer) list(w http.ResponseWriter, r *http.Request) {
 // sentryLinks always names both neighbours and says whether there is anything on them.
 func sentryLinks(r *http.Request, start, end, limit, all int) string {
 	link := func(rel string, results bool, cursor string) string {
-		return fmt.Sprintf(`<http://%s%s?&cursor=%s>; rel="%s"; results="%t"; cursor="%s"`, r.Host, r.URL.Path, cursor, rel, results, cursor)
+		return fmt.Sprintf(`<http://%s%s?&cursor=%s>; rel=%q; results="%t"; cursor=%q`, r.Host, r.URL.Path, cursor, rel, results, cursor)
 	}
 	return link("previous", start > 0, fmt.Sprintf("0:%d:1", max(start-limit, 0))) + ", " + link("next", end < all, fmt.Sprintf("0:%d:0", end))
 }

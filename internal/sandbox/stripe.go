@@ -8,7 +8,7 @@ import (
 )
 
 // StripeKey is the restricted key that may read the sandbox's Stripe account.
-const StripeKey = "rk_test_sandbox" //nolint:gosec // guards nothing
+const StripeKey = "rk_test_sandbox"
 
 // StripeEndpoint is a webhook endpoint.
 type StripeEndpoint struct {

@@ -111,7 +111,7 @@ func (f *OnCallFact) read(shifts []connect.OnCall, now time.Time) (unknown []str
 			f.NextHandover = s.End
 		}
 	}
-	f.Level = int64(lowest) //nolint:gosec // policies have few levels
+	f.Level = int64(lowest)
 	f.Names, f.Everybody = names(distinct(first)), names(distinct(everybody))
 	if f.NextHandover.IsZero() {
 		return []string{"next_handover", "handover_in"}

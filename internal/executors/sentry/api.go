@@ -178,10 +178,12 @@ func nextPage(h http.Header) (string, error) {
 	switch {
 	case len(h.Values("Link")) == 0:
 		return "", errors.New("it does not say whether there are more")
-	case found == nil || found[1] == "true" && !cursor.MatchString(found[2]):
+	case len(found) == 0:
 		return "", errors.New("where the list goes on cannot be read")
 	case found[1] == "false":
 		return "", nil
+	case !cursor.MatchString(found[2]):
+		return "", errors.New("where the list goes on cannot be read")
 	}
 	return found[2], nil
 }

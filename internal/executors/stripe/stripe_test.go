@@ -208,7 +208,9 @@ func TestMorePaymentsThanAreRead(t *testing.T) {
 // TestAnswersThatAreNone: what cannot be read is an error, never an account where all is well.
 func TestAnswersThatAreNone(t *testing.T) {
 	t.Parallel()
-	list := func(more, data string) string { return fmt.Sprintf(`{"object":"list","has_more":%s,"data":[%s]}`, more, data) }
+	list := func(more, data string) string {
+		return fmt.Sprintf(`{"object":"list","has_more":%s,"data":[%s]}`, more, data)
+	}
 	for name, body := range map[string]string{
 		"null": "null", "no list": `{"data":[]}`, "no word of further pages": `{"object":"list","data":[]}`, "an empty page before others": list("true", ""),
 		"without id": list("false", `{"created":1,"status":"succeeded"}`), "without time": list("false", `{"id":"pi_1","status":"succeeded"}`),
