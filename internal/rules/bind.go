@@ -9,7 +9,6 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
-	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/executors"
 )
 
@@ -285,11 +284,10 @@ func connectionOf(system string) (string, bool) {
 	switch system {
 	case "cloud_run", "monitoring", "logging":
 		return googleCloud, true
-	case pagerDuty, slack:
+	case pagerDuty, slack, "sentry", "stripe":
 		return system, true
-	default: // a system of its own has a connection of its own name, or needs none
-		_, known := connect.Lookup(system)
-		return system, known
+	default:
+		return "", false
 	}
 }
 
