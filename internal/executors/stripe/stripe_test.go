@@ -283,3 +283,23 @@ func TestParameters(t *testing.T) {
 		}
 	}
 }
+
+// TestNothingOfBeforeTheActCounts: Stripe asks in whole seconds, so that the second in which the act fell is left out.
+func TestNothingOfBeforeTheActCounts(t *testing.T) {
+	t.Parallel()
+	asked := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.URL.Query().Get("created[gte]")
+		_, _ = io.WriteString(w, `{"object":"list","has_more":false,"data":[]}`)
+	}))
+	t.Cleanup(server.Close)
+	env := at(t, server.URL, sandbox.StripeKey)
+	second := time.Now().Add(-time.Minute).Truncate(time.Second)
+	for act, want := range map[time.Time]time.Time{second: second, second.Add(time.Millisecond): second.Add(time.Second)} {
+		env.Since = act
+		ask[stripe.PaymentsFact](t, env, "stripe.payments", "{}")
+		if got := <-asked; got != fmt.Sprint(want.Unix()) {
+			t.Errorf("an act at %s: asked from %s, want %d", act, got, want.Unix())
+		}
+	}
+}
