@@ -19,7 +19,10 @@ import (
 	_ "github.com/mixillo/remediator/internal/executors/cloudrun"
 	_ "github.com/mixillo/remediator/internal/executors/logging"
 	_ "github.com/mixillo/remediator/internal/executors/monitoring"
+	_ "github.com/mixillo/remediator/internal/executors/pagerduty"
+	_ "github.com/mixillo/remediator/internal/executors/sentry"
 	_ "github.com/mixillo/remediator/internal/executors/status"
+	_ "github.com/mixillo/remediator/internal/executors/stripe"
 	_ "github.com/mixillo/remediator/internal/executors/vercel"
 	_ "github.com/mixillo/remediator/internal/executors/web"
 )

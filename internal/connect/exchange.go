@@ -98,8 +98,12 @@ func (x *exchange) ambiguous() bool {
 	return x.call.mutates && x.sent.Load() && !provenRefusal
 }
 
-// retryAfter reads PagerDuty's ratelimit-reset or the standard Retry-After, in seconds or as a date.
+// retryAfter reads PagerDuty's ratelimit-reset or the standard Retry-After, in seconds or as a date, and Sentry's reset, which is the time
+// itself in seconds of the epoch (getsentry/sentry-docs, docs/api/ratelimits.mdx).
 func retryAfter(h http.Header, now time.Time) time.Duration {
+	if at, err := strconv.ParseInt(h.Get("X-Sentry-Rate-Limit-Reset"), 10, 64); err == nil && at > 0 {
+		return clamp(time.Unix(at, 0).Sub(now))
+	}
 	for _, name := range []string{"Ratelimit-Reset", "Retry-After"} {
 		text := strings.TrimSpace(h.Get(name))
 		if seconds, err := strconv.ParseInt(text, 10, 32); err == nil && seconds >= 0 {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/PagerDuty/go-pagerduty"
 )
@@ -65,12 +67,9 @@ func (p *PagerDuty) unless(ctx context.Context, err error, id string, statuses .
 // incident becomes triggered thereby. A resolved one is ErrIncidentResolved. Called twice it notifies twice.
 func (p *PagerDuty) Escalate(ctx context.Context, id string) error {
 	doing := "escalating incident " + id
-	in, err := p.read(ctx, doing, id)
+	in, err := p.readOpen(ctx, doing, id)
 	if err != nil {
 		return err
-	}
-	if in.Status == StatusResolved {
-		return &CallError{System: systemPagerDuty, Doing: doing, Err: ErrIncidentResolved, permanent: true}
 	}
 	if next := p.nextLevel(ctx, in); next > 0 {
 		err := p.manage(ctx, doing, pagerduty.ManageIncidentsOptions{ID: id, EscalationLevel: next})
@@ -148,9 +147,11 @@ func (p *PagerDuty) Note(ctx context.Context, id, text string) error {
 	})
 }
 
-// StatusUpdate tells the incident's subscribers something.
+// StatusUpdate tells the incident's subscribers something. Called twice it tells them twice, and nothing marks the second as a repeat: look
+// at what is known of the first call before making another. An empty message is refused without a call. PagerDuty takes updates on resolved
+// incidents too. After an ambiguous error whether the subscribers were told cannot be read back.
 func (p *PagerDuty) StatusUpdate(ctx context.Context, id, message string) error {
-	if err := checkID("publishing a status update", id); err != nil {
+	if err := checkMessage("publishing a status update", id, message); err != nil {
 		return err
 	}
 	c := call{doing: "publishing a status update on incident " + id, mutates: true}
@@ -158,6 +159,166 @@ func (p *PagerDuty) StatusUpdate(ctx context.Context, id, message string) error 
 		_, err := api.CreateIncidentStatusUpdate(ctx, id, p.cfg.From, message)
 		return err
 	})
+}
+
+// checkMessage refuses a message for people that says nothing.
+func checkMessage(doing, id, message string) error {
+	if strings.TrimSpace(message) == "" {
+		return refused(systemPagerDuty, doing, "the message is empty")
+	}
+	return checkID(doing, id)
+}
+
+// People are those whom a call is meant for, by their ids.
+type People struct {
+	Users    []string
+	Policies []string // escalation policies: whoever is on call on their first levels
+}
+
+// check refuses nobody, and what is no id.
+func (who People) check(doing string) error {
+	ids := slices.Concat(who.Users, who.Policies)
+	if len(ids) == 0 {
+		return refused(systemPagerDuty, doing, "neither a user nor an escalation policy is named")
+	}
+	for _, id := range ids {
+		if err := checkID(doing, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Reassign gives an incident to users, or to one escalation policy, which begins anew on its first level; users and a policy together, or
+// several policies, are refused without a call. An acknowledged incident becomes triggered thereby and pages its new assignees. Called
+// twice it leaves the same people assigned and may page them twice; an incident that users are to have and already have is left alone
+// without a call, so that a repeat after an ambiguous error is safe for users, but not for a policy. A resolved incident is
+// ErrIncidentResolved: PagerDuty would reopen it.
+func (p *PagerDuty) Reassign(ctx context.Context, id string, to People) error {
+	doing := "reassigning incident " + id
+	if err := to.check(doing); err != nil {
+		return err
+	}
+	if len(to.Policies) > 1 || len(to.Policies) == 1 && len(to.Users) > 0 {
+		return refused(systemPagerDuty, doing, "an incident is given to users or to one escalation policy")
+	}
+	in, err := p.readOpen(ctx, doing, id)
+	if err != nil || len(to.Users) > 0 && has(in, to.Users) {
+		return err
+	}
+	change := pagerduty.ManageIncidentsOptions{ID: id}
+	if len(to.Policies) > 0 {
+		change.EscalationPolicy = &pagerduty.APIReference{ID: to.Policies[0], Type: "escalation_policy_reference"}
+	}
+	for _, user := range to.Users {
+		change.Assignments = append(change.Assignments, pagerduty.Assignee{Assignee: pagerduty.APIObject{ID: user, Type: "user_reference"}})
+	}
+	return resolvedMeanwhile(p.manage(ctx, doing, change))
+}
+
+// readOpen reads an incident and refuses a resolved one.
+func (p *PagerDuty) readOpen(ctx context.Context, doing, id string) (*pagerduty.Incident, error) {
+	in, err := p.read(ctx, doing, id)
+	if err == nil && in.Status == StatusResolved {
+		return nil, &CallError{System: systemPagerDuty, Doing: doing, Err: ErrIncidentResolved, permanent: true}
+	}
+	return in, err
+}
+
+// has reports whether exactly these users are assigned.
+func has(in *pagerduty.Incident, users []string) bool {
+	var assigned []string
+	for _, a := range in.Assignments {
+		assigned = append(assigned, a.Assignee.ID)
+	}
+	slices.Sort(assigned)
+	wanted := slices.Sorted(slices.Values(users))
+	return slices.Equal(slices.Compact(assigned), slices.Compact(wanted))
+}
+
+func (who People) targets() []pagerduty.ResponderRequestTargetWrapper {
+	var all []pagerduty.ResponderRequestTargetWrapper
+	add := func(kind string, ids []string) {
+		for _, id := range ids {
+			target := pagerduty.ResponderRequestTarget{APIObject: pagerduty.APIObject{ID: id, Type: kind}}
+			all = append(all, pagerduty.ResponderRequestTargetWrapper{Target: target})
+		}
+	}
+	add("user_reference", who.Users)
+	add("escalation_policy_reference", who.Policies)
+	return all
+}
+
+// RequestResponders asks people to help with an incident beside its assignees; they are paged as for high urgency until they answer. The
+// message, which is required, goes with it. Called twice it asks, and pages, twice; PagerDuty leaves requests on the incident, but this
+// client does not read them back, so that an ambiguous error stays one. An account without the ability coordinated_responding is refused
+// (402), a resolved incident is ErrIncidentResolved. The request is made in the name of Me.
+func (p *PagerDuty) RequestResponders(ctx context.Context, id string, who People, message string) error {
+	doing := "asking responders to incident " + id
+	if err := errors.Join(who.check(doing), checkMessage(doing, id, message)); err != nil {
+		return err
+	}
+	if _, err := p.readOpen(ctx, doing, id); err != nil {
+		return err
+	}
+	me, err := p.Me(ctx)
+	if err != nil {
+		return err
+	}
+	options := pagerduty.ResponderRequestOptions{From: p.cfg.From, Message: message, RequesterID: me.ID, Targets: who.targets()}
+	return resolvedMeanwhile(p.do(ctx, call{doing: doing, mutates: true}, func(ctx context.Context, api *pagerduty.Client) error {
+		_, err := api.ResponderRequestWithContext(ctx, id, options)
+		return err
+	}))
+}
+
+// SetPriority sets an incident's priority by its name, in any case, as the account has it: P1. An unknown name is a permanent error that
+// tells the known ones. Called twice it changes nothing the second time: an incident that has the priority is left alone. A resolved
+// incident is ErrIncidentResolved.
+func (p *PagerDuty) SetPriority(ctx context.Context, id, name string) error {
+	doing := "setting the priority of incident " + id
+	in, err := p.readOpen(ctx, doing, id)
+	if err != nil {
+		return err
+	}
+	all, err := p.priorities(ctx, doing)
+	if err != nil {
+		return err
+	}
+	var known []string
+	for _, one := range all {
+		if strings.EqualFold(one.Name, name) && name != "" {
+			if in.Priority != nil && in.Priority.ID == one.ID {
+				return nil
+			}
+			priority := &pagerduty.APIReference{ID: one.ID, Type: "priority_reference"}
+			return resolvedMeanwhile(p.manage(ctx, doing, pagerduty.ManageIncidentsOptions{ID: id, Priority: priority}))
+		}
+		known = append(known, one.Name)
+	}
+	return refused(systemPagerDuty, doing, "the account has no priority %.80q, but %.200q", name, known)
+}
+
+// longestSnooze is PagerDuty's own bound.
+const longestSnooze = 7 * 24 * time.Hour
+
+// Snooze silences an incident for whole seconds, from one to seven days; then it is triggered, and pages, again. It acknowledges the
+// incident meanwhile, in the name of From, so that it must never be used where an acknowledgement would be a lie. Called twice the time
+// begins anew with the second call. A resolved incident is ErrIncidentResolved.
+func (p *PagerDuty) Snooze(ctx context.Context, id string, d time.Duration) error {
+	doing := "snoozing incident " + id
+	if d < time.Second || d > longestSnooze {
+		return refused(systemPagerDuty, doing, "it must be for between 1s and 7 days, not %s", d)
+	}
+	if _, err := p.readOpen(ctx, doing, id); err != nil {
+		return err
+	}
+	// The library's call leaves the header From out, which PagerDuty asks for.
+	duration := map[string]int64{"duration": int64(d / time.Second)}
+	var answer struct {
+		Incident pagerduty.Incident `json:"incident"`
+	}
+	return resolvedMeanwhile(p.direct(ctx, call{doing: doing, mutates: true}, http.MethodPost, "/incidents/"+id+"/snooze", duration, &answer))
 }
 
 // manage changes one incident.

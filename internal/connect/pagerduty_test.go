@@ -341,7 +341,15 @@ func TestIDsNeverLeaveTheirPath(t *testing.T) {
 		calls := map[string]error{
 			"Acknowledge": a.Acknowledge(t.Context(), id), "Resolve": a.Resolve(t.Context(), id, ""), "Escalate": a.Escalate(t.Context(), id),
 			"Note": a.Note(t.Context(), id, "x"), "StatusUpdate": a.StatusUpdate(t.Context(), id, "x"),
+			"Reassign": a.Reassign(t.Context(), id, People{Users: []string{"U1"}}), "SetPriority": a.SetPriority(t.Context(), id, "P1"),
+			"RequestResponders": a.RequestResponders(t.Context(), id, People{Users: []string{"U1"}}, "x"), "Snooze": a.Snooze(t.Context(), id, time.Hour),
+			"Reassign to it": a.Reassign(t.Context(), "P1", People{Users: []string{"U1", id}}),
+			"Responders":     a.RequestResponders(t.Context(), "P1", People{Policies: []string{id}}, "x"),
 		}
+		_, calls["Details"] = a.Details(t.Context(), id)
+		_, calls["RelatedChanges"] = a.RelatedChanges(t.Context(), id)
+		_, calls["ServiceChanges"] = a.ServiceChanges(t.Context(), id, time.Time{}, time.Time{})
+		_, calls["OnCalls"] = a.OnCalls(t.Context(), id, "")
 		_, calls["Incident"] = a.Incident(t.Context(), id)
 		_, calls["Alerts"] = a.Alerts(t.Context(), id)
 		_, calls["Notes"] = a.Notes(t.Context(), id)

@@ -65,6 +65,8 @@ type Request struct {
 	Body   any         // encoded as JSON, or url.Values as a form; nil sends none
 	// Mutates says that the call may take effect: without a clear refusal its failure is ambiguous.
 	Mutates bool
+	// Answered, unless it is nil, is set to the header of a good answer: some APIs page by it.
+	Answered *http.Header
 }
 
 // Do makes the call and decodes the answer into out, unless that is nil. An answer that cannot be read is a failure too: a call that
@@ -79,6 +81,9 @@ func (r *REST) Do(ctx context.Context, q Request, out any) error {
 	x := &exchange{client: r.client, call: call{system: r.cfg.System, doing: q.Doing, mutates: q.Mutates}}
 	if err := r.send(x, req, out); err != nil {
 		return x.fail(ctx, err, secrets...)
+	}
+	if q.Answered != nil {
+		*q.Answered = x.header
 	}
 	return nil
 }

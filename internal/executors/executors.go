@@ -28,12 +28,20 @@ type Env struct {
 	Connections connect.Set
 	Now         time.Time
 	Onset       time.Time // when the alert began to fire; zero for a run by hand
+	Incident    Incident  // what people are told on; both its names are empty where no incident is known
 	Since       time.Time // metric windows start no earlier (verification looks only at what came after the act); zero: no bound
 	// Marks are the target's revisions whose release cannot be gone back past, with the reason a human gave.
 	Marks map[string]string
 	// Facts are what the rule's probes found in this visit, by their names under `gather`; nil where none were asked.
 	Facts map[string]any
 	Speed float64 // how much faster than real the world runs (1, except in the demo): waits a kind knows of itself divide by it
+}
+
+// Incident names the PagerDuty incident that a run is about. Both names come from outside: they are asked for exactly, and never part of
+// a pattern.
+type Incident struct {
+	ID  string // PagerDuty's, where the sender knew it or a message of the run has found it
+	Key string // its dedup key; keys recur, so that it means the newest open incident
 }
 
 // Scale shortens a duration that is a property of the outside world (metric lag, alignment) by the world's speed.

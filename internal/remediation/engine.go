@@ -236,7 +236,8 @@ func (v *visit) env() executors.Env {
 	}
 	return executors.Env{
 		Target: target, Connections: v.e.Connections(), Now: v.e.Now(), Onset: v.run.Alert.StartsAt, Speed: v.e.Speed,
-		Marks: v.marks, Facts: v.known(),
+		Incident: executors.Incident{ID: v.run.Alert.IncidentID, Key: v.run.Alert.IncidentKey},
+		Marks:    v.marks, Facts: v.known(),
 	}
 }
 

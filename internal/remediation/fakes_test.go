@@ -45,6 +45,7 @@ type hooks struct {
 	ask     func(n int, f *fact) ([]string, error)
 	undo    func() error
 	change  func(c *executors.Change) // of what was planned
+	given   func(call string, env executors.Env)
 }
 
 var scenes sync.Map // world + "/" + target -> *scene
@@ -64,6 +65,13 @@ func (s *scene) set(state string) {
 	defer s.mu.Unlock()
 	s.state = state
 	s.version++
+}
+
+// given shows a test what a kind was given.
+func (s *scene) given(call string, env executors.Env) {
+	if s.hooks.given != nil {
+		s.hooks.given(call, env)
+	}
 }
 
 // count notes a call and tells how many of its kind there were.
@@ -124,6 +132,7 @@ type probe struct {
 
 func (p *probe) Ask(_ context.Context, env executors.Env) (executors.Answer, error) {
 	s := sceneOf(env)
+	s.given("ask", env)
 	n := s.count("ask")
 	state, _ := s.now()
 	f := &fact{OK: s.cured[state], Ill: !s.cured[state], Value: 1}
@@ -187,6 +196,7 @@ func (a *act) Plan(_ context.Context, env executors.Env) (executors.Change, erro
 
 func (a *act) Apply(_ context.Context, env executors.Env, c executors.Change, operation string) (executors.Receipt, error) {
 	s := sceneOf(env)
+	s.given("apply", env)
 	n := s.count("apply")
 	made, err := true, error(nil)
 	if s.hooks.apply != nil {

@@ -284,7 +284,7 @@ func connectionOf(system string) (string, bool) {
 	switch system {
 	case "cloud_run", "monitoring", "logging":
 		return googleCloud, true
-	case pagerDuty, slack:
+	case pagerDuty, slack, "sentry", "stripe":
 		return system, true
 	default:
 		return "", false

@@ -130,7 +130,8 @@ type flag struct {
 // verbs is the whole control API: POST /control/VERB.
 func verbs() map[string]verb {
 	all := baseVerbs()
-	for _, more := range []map[string]verb{computeVerbs(), vercelVerbs(), atlasVerbs(), statusVerbs(), jobVerbs(), logVerbs()} {
+	for _, more := range []map[string]verb{computeVerbs(), vercelVerbs(), atlasVerbs(), statusVerbs(), jobVerbs(), logVerbs(),
+		contextVerbs(), sentryVerbs(), stripeVerbs()} {
 		maps.Copy(all, more)
 	}
 	return all
@@ -185,7 +186,7 @@ var durationKeys = map[string]bool{
 	"dependency_down_for": true, "delay": true, "retry_after": true, "min": true, "max": true,
 	"lasts": true, "seen_ago": true, "took": true, "ago": true, "token_life": true, "rollout": true, "updated_ago": true,
 	"started_ago": true, "begun_ago": true, "page_ago": true,
-	"takes": true, "over": true, "latency": true,
+	"ends": true, "first_seen_ago": true, "takes": true, "over": true, "latency": true,
 }
 
 func decodeArguments(raw []byte, into any) error {

@@ -19,6 +19,7 @@ type Incident struct {
 	ServiceID      string         `json:"service_id"`
 	Status         string         `json:"status"` // triggered, acknowledged, resolved
 	Urgency        string         `json:"urgency"`
+	Priority       string         `json:"priority,omitempty"` // name; "" is none
 	Level          int            `json:"escalation_level"`
 	Policy         string         `json:"escalation_policy"`
 	Assignees      []string       `json:"assignees"`     // user ids
@@ -32,6 +33,7 @@ type Incident struct {
 	Responders     []string       `json:"responders"` // user ids asked to help
 	Log            []IncidentStep `json:"log"`
 	ResolutionNote string         `json:"resolution_note,omitempty"`
+	SnoozedUntil   time.Time      `json:"snoozed_until,omitzero"`
 }
 
 // Acknowledger is who took an incident in hand: a user id, or "" for the
@@ -100,6 +102,8 @@ type pagerDuty struct {
 	mu        sync.Mutex
 	incidents []*Incident
 	reopens   bool
+	changes   []PagerDutyChange // oldest first
+	shifts    map[string]shift  // by POLICY/LEVEL, where it is not the account's
 }
 
 func newPagerDuty(cfg Config, l *ledger, d *dice) *pagerDuty {

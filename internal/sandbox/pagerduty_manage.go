@@ -23,6 +23,9 @@ type management struct {
 	Policy *struct {
 		ID string `json:"id"`
 	} `json:"escalation_policy"`
+	Priority *struct {
+		ID string `json:"id"`
+	} `json:"priority"`
 }
 
 // manageIncidents judges all parts before it applies any.
@@ -63,6 +66,8 @@ func (p *pagerDuty) judge(m management) *problem {
 		return &problem{http.StatusBadRequest, 1001, "Incident Already Resolved", []string{"Incident Already Resolved"}}
 	case inc.Status == "acknowledged" && m.Status == "acknowledged":
 		return &problem{http.StatusBadRequest, 1002, "Incident Already Acknowledged", []string{"Incident Already Acknowledged"}}
+	case m.Priority != nil && priorityName(m.Priority.ID) == "":
+		return invalid("Priority not found")
 	case m.Policy != nil && accountPolicies()[m.Policy.ID] == nil:
 		return invalid("Escalation policy not found")
 	case m.Level > len(accountPolicies()[inc.Policy]) || m.Level < 0:
@@ -86,7 +91,20 @@ func (p *pagerDuty) manage(inc *Incident, m management, by actor) {
 	case m.Status == "triggered":
 		p.unacknowledge(inc, by)
 	}
+	if m.Priority != nil {
+		inc.Priority = priorityName(m.Priority.ID)
+		p.record(inc, by, "priority_updated", "incident.priority_updated", map[string]any{"priority": inc.Priority})
+	}
 	p.reassign(inc, m, by)
+}
+
+func priorityName(id string) string {
+	for _, p := range accountPriorities() {
+		if p.id == id {
+			return p.name
+		}
+	}
+	return ""
 }
 
 // reassign pages somebody else; an acknowledged incident goes back to triggered.

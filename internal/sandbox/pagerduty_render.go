@@ -48,7 +48,7 @@ func (inc *Incident) rest() object {
 		"status": inc.Status, "urgency": inc.Urgency, "incident_key": emptyIsNil(inc.Key), "service": serviceReference(inc.ServiceID),
 		"assignments": inc.assignments(), "assigned_via": "escalation_policy", "acknowledgements": inc.acknowledgements(),
 		"last_status_change_at": inc.ChangedAt.Format(time.RFC3339), "last_status_change_by": inc.changer(),
-		"escalation_policy": policyReference(inc.Policy), "teams": []any{}, "priority": nil, "resolve_reason": nil,
+		"escalation_policy": policyReference(inc.Policy), "teams": []any{}, "priority": priorityBy(inc.Priority), "resolve_reason": nil,
 		"alert_counts": object{"all": len(inc.Alerts), "triggered": open, "resolved": len(inc.Alerts) - open},
 		"is_mergeable": true, "incident_type": object{"name": "incident_default"}, "pending_actions": []any{},
 		"first_trigger_log_entry": reference("trigger_log_entry", "log_entries", "R"+inc.ID, "Triggered through the API."),
@@ -181,7 +181,7 @@ func (inc *Incident) webhook() object {
 		"id": inc.ID, "type": "incident", "self": apiBase + "incidents/" + inc.ID, "html_url": "https://sandbox.pagerduty.com/incidents/" + inc.ID,
 		"number": inc.Number, "status": inc.Status, "incident_key": emptyIsNil(inc.Key), "created_at": inc.CreatedAt.Format(time.RFC3339),
 		"title": inc.Title, "incident_type": object{"name": "incident_default"}, "service": serviceReference(inc.ServiceID),
-		"assignees": assignees, "escalation_policy": policyReference(inc.Policy), "teams": []any{}, "priority": nil,
+		"assignees": assignees, "escalation_policy": policyReference(inc.Policy), "teams": []any{}, "priority": priorityBy(inc.Priority),
 		"urgency": inc.Urgency, "conference_bridge": nil, "resolve_reason": nil,
 	}
 }

@@ -42,6 +42,9 @@ func (p *pagerDuty) handler() http.Handler {
 	} {
 		mux.HandleFunc(pattern, p.serve(h))
 	}
+	for pattern, h := range contextRoutes() {
+		mux.HandleFunc(pattern, p.serve(h))
+	}
 	mux.HandleFunc("POST /v2/enqueue", p.enqueue)
 	return p.faults.wrap(mux)
 }

@@ -97,6 +97,8 @@ type World struct {
 	servers  []*http.Server
 	places   map[string]string
 	systems  map[string]*system
+	sentry   *sentryServer
+	stripe   *stripeServer
 	running  sync.WaitGroup
 }
 
@@ -115,6 +117,7 @@ func Start(cfg Config) (*World, error) {
 	w.atlas = newAtlas(cfg, led)
 	w.status = newStatusPages(led)
 	w.compute, w.vercel = newCompute(cfg, led, dice), newVercel(cfg, led, dice)
+	w.sentry, w.stripe = &sentryServer{ledger: led}, newStripeServer(led, dice)
 	if err := w.serveAll(); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
@@ -125,7 +128,8 @@ func (w *World) serveAll() error {
 	if err := w.serveGoogle(w.cfg.Listen.Google); err != nil {
 		return err
 	}
-	if err := w.serveSystems(w.atlas.system(), newSystem("status", w.status.handler()), w.compute.system, w.vercel.system); err != nil {
+	if err := w.serveSystems(w.atlas.system(), newSystem("status", w.status.handler()), w.compute.system, w.vercel.system,
+		newSentrySystem(w.sentry), newStripeSystem(w.stripe)); err != nil {
 		return err
 	}
 	for _, s := range []struct {

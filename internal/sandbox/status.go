@@ -10,9 +10,6 @@ import (
 	"time"
 )
 
-// StripeKey is the restricted key that the sandbox's Stripe API knows.
-const StripeKey = "rk_test_sandbox"
-
 // StatusPage scripts a page of Atlassian Statuspage, such as status.mongodb.com.
 type StatusPage struct {
 	Name        string              `json:"name"`                // /pages/NAME/api/v2/summary.json
