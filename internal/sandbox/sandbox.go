@@ -88,6 +88,8 @@ type World struct {
 	calls    *callFaults
 	pager    *pagerDuty
 	slack    *slackServer
+	flags    *flagServer
+	api      *apiServer
 	grpc     *grpc.Server
 	servers  []*http.Server
 	places   map[string]string
@@ -107,6 +109,7 @@ func Start(cfg Config) (*World, error) {
 	w.platform = newPlatform(cfg, led, dice)
 	w.pager = newPagerDuty(cfg, led, dice)
 	w.slack = newSlackServer(led)
+	w.flags, w.api = newFlagServer(led, cfg.Caller), newAPIServer()
 	if err := w.serveAll(); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
@@ -130,7 +133,10 @@ func (w *World) serveAll() error {
 			return err
 		}
 	}
-	return w.serveSystems()
+	return w.serveSystems(
+		newSystem("flags", w.flags.handler()),
+		newSystem("api", w.api.handler()),
+	)
 }
 
 func (w *World) listen(name, address string) (net.Listener, error) {
