@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strings"
-	"time"
-	"unicode"
 
 	"github.com/mixillo/remediator/internal/executors"
 	"github.com/mixillo/remediator/internal/guard"
@@ -21,10 +18,8 @@ const (
 	operationKey = "$operation" // {$operation: true}: the operation id of the act
 )
 
-const (
-	maxText = 1000     // characters of a fact's text
-	maxSent = 64 << 10 // bytes of a body
-)
+// maxSent bounds a body, in bytes.
+const maxSent = 64 << 10
 
 // placeholder reports whether a mapping stands for a value, and which.
 func placeholder(v any) (key string, of any, is bool) {
@@ -108,13 +103,9 @@ func place(body any, env executors.Env) (any, []string, error) {
 	var said []string
 	filled, err := fill(body, factKey, func(of any) (any, error) {
 		path, _ := of.(string)
-		found, err := env.Fact(path)
+		value, err := env.Scalar(path)
 		if err != nil {
-			return nil, guard.Refuse(guard.UnknownFacts, "the call needs %s: %s", path, err)
-		}
-		value, ok := scalar(found)
-		if !ok {
-			return nil, guard.Refuse(guard.UnknownFacts, "the call needs %s, which is no text, number, truth or time", path)
+			return nil, guard.Refuse(guard.UnknownFacts, "the call needs a fact: %s", err)
 		}
 		said = append(said, fmt.Sprintf("%s is %s", path, brief(value)))
 		return value, nil
@@ -123,43 +114,11 @@ func place(body any, env executors.Env) (any, []string, error) {
 	return filled, slices.Compact(said), err
 }
 
-// scalar gives a fact's value as JSON tells it; texts are from outside, so that they are bounded and lose their control characters.
-func scalar(v any) (any, bool) {
-	switch v := v.(type) {
-	case string:
-		return clean(v, maxText), true
-	case float64:
-		return v, !math.IsNaN(v) && !math.IsInf(v, 0)
-	case time.Duration:
-		return v.String(), true
-	case time.Time:
-		return v.UTC().Format(time.RFC3339), !v.IsZero()
-	case bool, int64, json.Number:
-		return v, true
-	default:
-		return nil, false
-	}
-}
-
-// clean bounds a text from outside and takes its control characters out.
-func clean(text string, most int) string {
-	text = strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) || unicode.Is(unicode.Cf, c) {
-			return -1
-		}
-		return c
-	}, strings.ToValidUTF8(text, "\ufffd"))
-	if runes := []rune(text); len(runes) > most {
-		return string(runes[:most-1]) + "…"
-	}
-	return text
-}
-
 // brief shows a JSON value to people.
 func brief(v any) string {
 	text, err := json.Marshal(v)
 	if err != nil {
 		return "…"
 	}
-	return clean(string(text), 200)
+	return executors.Clean(string(text), 200)
 }
