@@ -2,6 +2,7 @@ package exec
 
 import (
 	"errors"
+	"math"
 	"os/exec"
 	"syscall"
 
@@ -11,6 +12,8 @@ import (
 // apart puts a program into a process group of its own, and lets it end with us: one that outlived us would be a call that may still be
 // under way. The kernel ends it when the thread that started it is gone, so that thread has to wait for it.
 func apart(cmd *exec.Cmd) error {
+	// Go opens files so that no program inherits them; what we were started with may have been opened otherwise. Kernels before 5.11 cannot.
+	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	return nil
 }
