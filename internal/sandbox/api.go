@@ -9,7 +9,7 @@ import (
 // The monitoring user of the backend's own API. It guards nothing.
 const (
 	APIUser     = "monitor@mixillo.com"
-	APIPassword = "sandbox-monitor-password" //nolint:gosec // guards nothing
+	APIPassword = "sandbox-monitor-password"
 	apiToken    = "sandbox-session-token"
 )
 

@@ -12,7 +12,7 @@ import (
 )
 
 // FlagsToken is the bearer token of the flag service. It guards nothing.
-const FlagsToken = "sandbox-flags-token" //nolint:gosec // guards nothing
+const FlagsToken = "sandbox-flags-token"
 
 // FlagsSigningKey is what the flag service checks X-Signature with, where a call carries one: the HMAC-SHA256 of the body.
 const FlagsSigningKey = "sandbox-flags-signing-key"

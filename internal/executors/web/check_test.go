@@ -130,7 +130,9 @@ func TestChain(t *testing.T) {
 		"a token of two":     {"/login", status(200, `{"data":{"token":"a\r\nX-Evil: 1"}}`), CheckFact{FailedStep: "login", Reason: "assertion", Status: 200}, "is no text to go on with"},
 		"a token of another": {"/login", status(200, `{"data":{"token":"other"}}`), CheckFact{FailedStep: "query", Reason: "status", Status: 403}, "step query: status 403"},
 		"dropped":            {"/orders", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, CheckFact{FailedStep: "query", Reason: "no_answer", Sick: true}, "step query: no answer: EOF"},
-		"redirected away":    {"/orders", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://evil.example/", 302) }, CheckFact{FailedStep: "query", Reason: "status", Status: 302}, "status 302"},
+		"redirected away": {"/orders", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://evil.example/", http.StatusFound)
+		}, CheckFact{FailedStep: "query", Reason: "status", Status: 302}, "status 302"},
 		"there but unwanted": {"/orders", status(200, `{"count":1,"error":"x"}`), CheckFact{FailedStep: "query", Reason: "assertion", Status: 200}, "/error is another text"},
 	} {
 		t.Run(name, func(t *testing.T) {
