@@ -17,6 +17,7 @@ import (
 	_ "github.com/mixillo/remediator/internal/executors/atlas"
 	_ "github.com/mixillo/remediator/internal/executors/cloudarmor"
 	_ "github.com/mixillo/remediator/internal/executors/cloudrun"
+	_ "github.com/mixillo/remediator/internal/executors/exec"
 	_ "github.com/mixillo/remediator/internal/executors/logging"
 	_ "github.com/mixillo/remediator/internal/executors/monitoring"
 	_ "github.com/mixillo/remediator/internal/executors/pagerduty"

@@ -32,6 +32,7 @@ type REST struct {
 	cfg    RESTConfig
 	base   *url.URL
 	client *http.Client
+	still  *http.Client // follows no redirect: what it leads to would be another call, and its answer none to ours
 }
 
 // NewREST checks the endpoint. It reads no secret and calls nothing.
@@ -46,7 +47,9 @@ func NewREST(c RESTConfig) (*REST, error) {
 	client := NewHTTPClient(HTTPConfig{
 		Hosts: append([]string{hostPort(base)}, c.Hosts...), Timeout: c.Timeout, MaxBody: c.MaxBody, Insecure: c.Insecure,
 	})
-	return &REST{cfg: c, base: base, client: client}, nil
+	still := *client
+	still.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &REST{cfg: c, base: base, client: client, still: &still}, nil
 }
 
 // Close closes idle connections.
@@ -63,13 +66,13 @@ type Request struct {
 	Query  url.Values
 	Header http.Header // beside those of JSON and of the credential; an Accept here goes before JSON's own
 	Body   any         // encoded as JSON, or url.Values as a form; nil sends none
-	// Mutates says that the call may take effect: without a clear refusal its failure is ambiguous.
+	// Mutates says that the call may take effect: without a clear refusal its failure is ambiguous, and a redirect is one.
 	Mutates bool
 	// Answered, unless it is nil, is set to the header of a good answer: some APIs page by it.
 	Answered *http.Header
 }
 
-// Do makes the call and decodes the answer into out, unless that is nil. An answer that cannot be read is a failure too: a call that
+// Do makes the call and decodes the answer into out, unless that is nil; a *[]byte is given the body as it is. An answer that cannot be read is a failure too: a call that
 // mutates may then have taken effect.
 func (r *REST) Do(ctx context.Context, q Request, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
@@ -78,7 +81,11 @@ func (r *REST) Do(ctx context.Context, q Request, out any) error {
 	if err != nil {
 		return &CallError{System: r.cfg.System, Doing: q.Doing, Err: err}
 	}
-	x := &exchange{client: r.client, call: call{system: r.cfg.System, doing: q.Doing, mutates: q.Mutates}}
+	client := r.client
+	if q.Mutates {
+		client = r.still
+	}
+	x := &exchange{client: client, call: call{system: r.cfg.System, doing: q.Doing, mutates: q.Mutates}}
 	if err := r.send(x, req, out); err != nil {
 		return x.fail(ctx, err, secrets...)
 	}
@@ -144,6 +151,10 @@ func (r *REST) send(x *exchange, req *http.Request, out any) error {
 	case resp.StatusCode >= http.StatusMultipleChoices:
 		return fmt.Errorf("the answer is %s: %s", resp.Status, gist(body))
 	case out == nil || len(body) == 0 && resp.StatusCode != http.StatusOK: // 201, 202 or 204 with nothing more to say
+		return nil
+	}
+	if raw, ok := out.(*[]byte); ok {
+		*raw = body
 		return nil
 	}
 	if err := json.Unmarshal(body, out); err != nil {

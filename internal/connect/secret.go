@@ -16,10 +16,10 @@ const maxSecret = 64 << 10
 const hidden = "[secret]"
 
 // Secret names where a secret is kept; it never holds the value. The zero Secret is unset. In rules.yaml a field `token` of this
-// type is written `token_file` or `token_env`.
+// type is written `token_file` or `token_env`, an entry of a map of them `{file: PATH}` or `{env: VARIABLE}`.
 type Secret struct {
-	File string // path of a file
-	Env  string // name of an environment variable
+	File string `yaml:"file"` // path of a file
+	Env  string `yaml:"env"`  // name of an environment variable
 }
 
 // IsZero reports whether no place is named.

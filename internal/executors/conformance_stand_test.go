@@ -71,7 +71,7 @@ func TestEveryActionInTrouble(t *testing.T) {
 				if !s.Befall(tr, false) {
 					t.Skipf("%s knows no such trouble", executors.System(name))
 				}
-				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				ctx, cancel := context.WithTimeout(t.Context(), max(patience, examples[name].patience))
 				defer cancel()
 				_, err = a.Apply(ctx, s.Env(), c, "r1-0-1")
 				if err == nil || connect.IsAmbiguous(err) != d.ambiguous || connect.IsConflict(err) != d.conflict || connect.IsThrottled(err) != d.throttled {
@@ -127,6 +127,9 @@ func tried(t *testing.T, name string) (stand, executors.Action) {
 		return f, f.action(name)
 	}
 	s := ex.stand(t)
+	if ex.configure != nil {
+		ex.params = ex.configure(s)
+	}
 	kind, _ := executors.LookupAction(name)
 	return s, configured(t, kind.New(), ex.params, s.Env().Target)
 }

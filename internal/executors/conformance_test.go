@@ -16,6 +16,7 @@ import (
 	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/executors"
 	"github.com/mixillo/remediator/internal/executors/cloudrun"
+	_ "github.com/mixillo/remediator/internal/executors/exec"
 	_ "github.com/mixillo/remediator/internal/executors/monitoring"
 	_ "github.com/mixillo/remediator/internal/executors/web"
 	"github.com/mixillo/remediator/internal/guard"
@@ -34,6 +35,9 @@ type example struct {
 	params  string
 	prepare func(*testing.T, *sandbox.World) // of Cloud Run's world, beyond a bad deploy five minutes ago
 	stand   func(*testing.T) stand           // of what is no Cloud Run service
+	// configure gives parameters that depend on the stand, in place of params.
+	configure func(stand) string
+	patience  time.Duration // of a call that meets a trouble; 0: as for the others
 }
 
 var examples = map[string]example{

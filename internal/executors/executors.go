@@ -34,7 +34,9 @@ type Env struct {
 	Marks map[string]string
 	// Facts are what the rule's probes found in this visit, by their names under `gather`; nil where none were asked.
 	Facts map[string]any
-	Speed float64 // how much faster than real the world runs (1, except in the demo): waits a kind knows of itself divide by it
+	// Unknown are the fields of Facts that could not be had, by the facts' names: their values mean nothing.
+	Unknown map[string][]string
+	Speed   float64 // how much faster than real the world runs (1, except in the demo): waits a kind knows of itself divide by it
 }
 
 // Incident names the PagerDuty incident that a run is about. Both names come from outside: they are asked for exactly, and never part of

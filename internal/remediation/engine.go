@@ -237,8 +237,19 @@ func (v *visit) env() executors.Env {
 	return executors.Env{
 		Target: target, Connections: v.e.Connections(), Now: v.e.Now(), Onset: v.run.Alert.StartsAt, Speed: v.e.Speed,
 		Incident: executors.Incident{ID: v.run.Alert.IncidentID, Key: v.run.Alert.IncidentKey},
-		Marks:    v.marks, Facts: v.known(),
+		Marks:    v.marks, Facts: v.known(), Unknown: v.unknown(),
 	}
+}
+
+// unknown are the fields of known that could not be had, by their facts' names.
+func (v *visit) unknown() map[string][]string {
+	unknown := map[string][]string{}
+	for name, fact := range v.facts {
+		if len(fact.Answer.Unknown) > 0 {
+			unknown[name] = fact.Answer.Unknown
+		}
+	}
+	return unknown
 }
 
 // known are the facts of the bound rule that could be had, by their names.

@@ -326,5 +326,21 @@ func (b *builder) parameters(c call, parameters any, t executors.Target) any {
 		where = c.key
 	}
 	b.validate(written.Interface(), t, where, fmt.Sprintf("%s on target %s: ", c.key.Value, t.Name))
+	b.connects(written.Interface(), c, where)
 	return written.Interface()
+}
+
+// connects reports that the connection which parameters name is not declared.
+func (b *builder) connects(parameters any, c call, where *yaml.Node) {
+	connecting, ok := parameters.(executors.Connecting)
+	if !ok {
+		return
+	}
+	name, kind := connecting.Connects()
+	if written := find(c.params, "connection"); written != nil {
+		where = written
+	}
+	if name != "" {
+		b.needsConnection(where, name, kind, c.key.Value+" needs it")
+	}
 }

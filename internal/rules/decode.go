@@ -119,6 +119,11 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value) {
 	if absent(n) {
 		n = &yaml.Node{Kind: yaml.MappingNode, Line: n.Line, Column: n.Column}
 	}
+	if v.Type() == reflect.TypeFor[connect.Secret]() && n.Kind == yaml.ScalarNode {
+		d.mask(n)
+		d.at(n, mistake{id: "secret-in-file", message: "a secret is never written into the rules file", hint: "write {file: PATH} or {env: VARIABLE}"})
+		return
+	}
 	if !d.isMapping(n) {
 		return
 	}

@@ -168,6 +168,8 @@ func baseVerbs() map[string]verb {
 		"set-slack":                    quiet((*World).SetSlack),
 		"spoil":                        only(func(w *World, a aboutSystem) error { return w.Spoil(a.System, a.Fault) }),
 		"set-slack-app":                quiet((*World).SetSlackApp),
+		"set-flag":                     quiet((*World).SetFlag),
+		"set-backend":                  quiet((*World).SetBackend),
 		"set-webhook":                  quiet((*World).SetWebhook),
 		"set-reopening":                quiet(func(w *World, a flag) { w.SetReopening(a.On) }),
 		"trigger-incident":             does(func(w *World, i Incident) (any, error) { return object{"id": w.TriggerIncident(i)}, nil }),

@@ -93,6 +93,8 @@ type World struct {
 	status   *statusPages
 	compute  *compute
 	vercel   *vercel
+	flags    *flagServer
+	api      *apiServer
 	grpc     *grpc.Server
 	servers  []*http.Server
 	places   map[string]string
@@ -118,6 +120,7 @@ func Start(cfg Config) (*World, error) {
 	w.status = newStatusPages(led)
 	w.compute, w.vercel = newCompute(cfg, led, dice), newVercel(cfg, led, dice)
 	w.sentry, w.stripe = &sentryServer{ledger: led}, newStripeServer(led, dice)
+	w.flags, w.api = newFlagServer(led, cfg.Caller), newAPIServer()
 	if err := w.serveAll(); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
@@ -129,7 +132,8 @@ func (w *World) serveAll() error {
 		return err
 	}
 	if err := w.serveSystems(w.atlas.system(), newSystem("status", w.status.handler()), w.compute.system, w.vercel.system,
-		newSentrySystem(w.sentry), newStripeSystem(w.stripe)); err != nil {
+		newSentrySystem(w.sentry), newStripeSystem(w.stripe),
+		newSystem("flags", w.flags.handler()), newSystem("api", w.api.handler())); err != nil {
 		return err
 	}
 	for _, s := range []struct {

@@ -1,5 +1,5 @@
-// Package web asks HTTP addresses how they are. It only reads: no method with an effect is offered, and only the hosts that the
-// rules file names are reached.
+// Package web asks HTTP addresses how they are, and calls HTTP APIs. Only the hosts that the rules file names are reached, credentials go
+// only to the connection they belong to, and probes offer no method with an effect.
 package web
 
 import (
@@ -51,6 +51,8 @@ type get struct {
 	Timeout time.Duration `yaml:"timeout"`
 	// Every is the pause between tries; default 1s.
 	Every time.Duration `yaml:"every"`
+	// Connection is one of kind http whose credentials are sent; the address must be below its endpoint. Default: none are sent.
+	Connection string `yaml:"connection"`
 	// Control is a URL that answers even while the target is down: without an answer from it either, the failure may be our network's
 	// and nothing is known. Default: the target's.
 	Control string `yaml:"control"`
@@ -94,6 +96,9 @@ func (f *Fact) IsSick() bool { return f.Sick }
 func (f *Fact) HealthCheck() executors.HealthCheck {
 	return executors.HealthCheck{Address: f.URL, Failed: f.Failed, Sick: f.Sick, OurFault: f.OurFault, Control: f.ControlAnswered}
 }
+
+// Connects implements executors.Connecting.
+func (p *get) Connects() (name, kind string) { return p.Connection, connectionKind }
 
 // Validate tells in plain words what is wrong with the parameters.
 func (p *get) Validate(t executors.Target) error {
@@ -152,7 +157,11 @@ func (p *get) Ask(ctx context.Context, env executors.Env) (executors.Answer, err
 	if err != nil {
 		return executors.Answer{}, err
 	}
-	fact, err := p.try(ctx, env, u)
+	authorize, err := p.authorizer(env)
+	if err != nil {
+		return executors.Answer{}, err
+	}
+	fact, err := p.try(ctx, env, u, authorize)
 	if err != nil {
 		return executors.Answer{}, fmt.Errorf("asking %s: %w", shown(u), err)
 	}
@@ -160,29 +169,68 @@ func (p *get) Ask(ctx context.Context, env executors.Env) (executors.Answer, err
 	if fact.TLSExpiresIn == 0 {
 		answer.Unknown = append(answer.Unknown, "tls_expires_in")
 	}
-	switch {
-	case !fact.Sick:
-	case fact.OurFault:
-		answer.Unknown = append(answer.Unknown, "status", "sick", "ok")
-		answer.Summary += "; that is a failure on our side, so nothing is known"
-	case p.control(env.Target) == "":
-	case p.controlAnswers(ctx, env):
+	switch blame := blames(ctx, env, fact.Sick, fact.OurFault, p.control(env.Target)); blame {
+	case theirs:
+	case theirsByControl:
 		fact.ControlAnswered = true
 	default:
 		answer.Unknown = append(answer.Unknown, "status", "sick", "ok")
-		answer.Summary += "; the control address does not answer either, so the failure may be ours"
+		answer.Summary += "; " + string(blame)
 	}
 	return answer, ctx.Err()
 }
 
+// authorizer adds credentials to a request and gives them for redaction.
+type authorizer func(*http.Request) ([]connect.Value, error)
+
+func (p *get) authorizer(env executors.Env) (authorizer, error) {
+	if p.Connection == "" {
+		return func(*http.Request) ([]connect.Value, error) { return nil, nil }, nil
+	}
+	api, err := connect.Get[*connect.API](env.Connections, p.Connection)
+	if err != nil {
+		return nil, err
+	}
+	return api.Authorize, nil
+}
+
+// blame says whose a failure is: theirs, or in words for notes why that cannot be told.
+type blame string
+
+const (
+	theirs          blame = ""
+	theirsByControl blame = "the control address answers"
+	ourOwn          blame = "that is a failure on our side, so nothing is known"
+	perhapsOurs     blame = "the control address does not answer either, so the failure may be ours"
+)
+
+// blames asks the control address, "" if there is none, where something is sick. Any answer will do.
+func blames(ctx context.Context, env executors.Env, sick, our bool, control string) blame {
+	switch {
+	case our:
+		return ourOwn
+	case !sick || control == "":
+		return theirs
+	}
+	u, err := parse(control)
+	if err != nil {
+		return perhapsOurs
+	}
+	none, _ := (&get{}).authorizer(env)
+	if (&get{}).once(ctx, env, newClient(u, defaultTimeout), u, none).Status == 0 {
+		return perhapsOurs
+	}
+	return theirsByControl
+}
+
 // try asks until one answer is not sick. An error means that the asking was called off, not that the address failed.
-func (p *get) try(ctx context.Context, env executors.Env, u *url.URL) (Fact, error) {
+func (p *get) try(ctx context.Context, env executors.Env, u *url.URL, authorize authorizer) (Fact, error) {
 	client := newClient(u, orDefault(p.Timeout, defaultTimeout))
 	tries := int64(orDefault(p.Tries, defaultTries))
 	var last Fact
 	for n := int64(1); ; n++ {
 		failed := last.Failed
-		last = p.once(ctx, env, client, u)
+		last = p.once(ctx, env, client, u, authorize)
 		if ctx.Err() != nil {
 			return Fact{}, ctx.Err()
 		}
@@ -228,15 +276,19 @@ func newClient(u *url.URL, timeout time.Duration) *http.Client {
 }
 
 // once makes a single try. Error is set if it failed.
-func (p *get) once(ctx context.Context, env executors.Env, client *http.Client, u *url.URL) Fact {
+func (p *get) once(ctx context.Context, env executors.Env, client *http.Client, u *url.URL, authorize authorizer) Fact {
 	req, err := http.NewRequestWithContext(ctx, orDefault(p.Method, http.MethodGet), u.String(), nil)
 	if err != nil {
 		return Fact{URL: shown(u), JSON: map[string]any{}, Error: "the address cannot be asked", OurFault: true}
 	}
+	secrets, err := authorize(req)
+	if err != nil {
+		return Fact{URL: shown(u), JSON: map[string]any{}, Error: err.Error(), OurFault: true}
+	}
 	req.Header.Set("User-Agent", userAgent)
 	began := time.Now()
 	status, body, expires, err := exchange(client, req)
-	fact := Fact{URL: shown(u), JSON: object(body), Latency: time.Since(began)}
+	fact := Fact{URL: shown(u), JSON: object(body, secrets), Latency: time.Since(began)}
 	fact.LatencyMS = fact.Latency.Milliseconds()
 	if !expires.IsZero() {
 		fact.TLSExpiresIn = expires.Sub(env.Now)
@@ -269,13 +321,14 @@ func exchange(client *http.Client, req *http.Request) (status int, body []byte, 
 	return resp.StatusCode, body, expires, err
 }
 
-// object decodes a JSON object; anything else is an empty one.
-func object(body []byte) map[string]any {
+// object decodes a JSON object without the secrets it may echo; anything else is an empty one.
+func object(body []byte, secrets []connect.Value) map[string]any {
 	var m map[string]any
-	if json.Unmarshal(body, &m) != nil || m == nil {
+	if json.Unmarshal(body, &m) != nil {
 		return map[string]any{}
 	}
-	return m
+	clean, _ := without(m, secrets).(map[string]any)
+	return clean
 }
 
 // ours reports failures that say nothing about the target: our transport's refusal, a name that does not resolve, a certificate that we do
@@ -302,15 +355,6 @@ func reason(err error) string {
 		err = wrapped.Err
 	}
 	return err.Error()
-}
-
-// controlAnswers reports whether the network is not to blame. Any answer will do.
-func (p *get) controlAnswers(ctx context.Context, env executors.Env) bool {
-	u, err := parse(p.control(env.Target))
-	if err != nil {
-		return false
-	}
-	return (&get{}).once(ctx, env, newClient(u, orDefault(p.Timeout, defaultTimeout)), u).Status > 0
 }
 
 // shown is an address as people may see it: without user, query and fragment.
