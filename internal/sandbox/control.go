@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"time"
 
@@ -172,7 +173,7 @@ func verbs() map[string]verb {
 // durationKeys are the arguments in which "90s" may be written for 90e9.
 var durationKeys = map[string]bool{
 	"created_ago": true, "served_from": true, "served_until": true, "p50": true, "p95": true, "deploy_time": true,
-	"dependency_down_for": true, "delay": true, "retry_after": true, "min": true, "max": true,
+	"dependency_down_for": true, "delay": true, "retry_after": true, "min": true, "max": true, "running": true, "ago": true, "took": true,
 }
 
 func decodeArguments(raw []byte, into any) error {
@@ -231,6 +232,7 @@ func (w *World) controlHandler() http.Handler {
 		})
 	})
 	table := verbs()
+	maps.Copy(table, mongoVerbs())
 	mux.HandleFunc("POST /control/{verb}", func(rw http.ResponseWriter, r *http.Request) {
 		v := table[r.PathValue("verb")]
 		if v == nil {

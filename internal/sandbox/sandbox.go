@@ -88,6 +88,7 @@ type World struct {
 	calls    *callFaults
 	pager    *pagerDuty
 	slack    *slackServer
+	mongo    *mongoServer
 	grpc     *grpc.Server
 	servers  []*http.Server
 	places   map[string]string
@@ -107,6 +108,7 @@ func Start(cfg Config) (*World, error) {
 	w.platform = newPlatform(cfg, led, dice)
 	w.pager = newPagerDuty(cfg, led, dice)
 	w.slack = newSlackServer(led)
+	w.mongo = newMongoServer(led, dice, &w.running)
 	if err := w.serveAll(); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
@@ -129,6 +131,9 @@ func (w *World) serveAll() error {
 		if err := w.serveHTTP(s.name, s.address, s.handler); err != nil {
 			return err
 		}
+	}
+	if err := w.serveMongo(); err != nil {
+		return err
 	}
 	return w.serveSystems()
 }
@@ -171,6 +176,7 @@ func (w *World) serveHTTP(name, address string, h http.Handler) error {
 func (w *World) Close() error {
 	var errs []error
 	w.pager.hooks.close()
+	errs = append(errs, w.mongo.setDoor(MongoClosed))
 	if w.grpc != nil {
 		w.grpc.Stop()
 	}
