@@ -131,7 +131,7 @@ func (m *Mongo) Ask(ctx context.Context, q MongoAsk, use func(context.Context, *
 	}
 	within, cancel := context.WithTimeout(ctx, q.Timeout)
 	defer cancel()
-	seen := &mongoMembers{}
+	seen := newMongoMembers()
 	secrets, err := m.session(within, q, seen, use)
 	if err != nil {
 		err = mongoFailed(ctx, q.Doing, err, seen, secrets)

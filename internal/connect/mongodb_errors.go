@@ -180,9 +180,14 @@ func (m MongoMember) Answers() bool { return m.Kind != "" && m.Kind != "Unknown"
 
 // mongoMembers follows what the driver's own checks see. Safe for concurrent use.
 type mongoMembers struct {
-	mu   sync.Mutex
-	all  []MongoMember
-	last map[string]MongoReason
+	mu       sync.Mutex
+	all      []MongoMember
+	answered map[string]MongoMember // as it last answered a check, unless a check has failed since
+	last     map[string]MongoReason // of the last failed check
+}
+
+func newMongoMembers() *mongoMembers {
+	return &mongoMembers{answered: map[string]MongoMember{}, last: map[string]MongoReason{}}
 }
 
 func (m *mongoMembers) changed(e *event.TopologyDescriptionChangedEvent) {
@@ -193,7 +198,10 @@ func (m *mongoMembers) changed(e *event.TopologyDescriptionChangedEvent) {
 	}
 	m.all = nil
 	for _, s := range e.NewDescription.Servers {
-		m.all = append(m.all, MongoMember{Address: s.Addr.String(), Kind: s.Kind, Primary: s.Primary.String()})
+		member := MongoMember{Address: s.Addr.String(), Kind: s.Kind, Primary: s.Primary.String()}
+		if m.all = append(m.all, member); member.Answers() {
+			m.answered[member.Address] = member
+		}
 	}
 }
 
@@ -205,19 +213,20 @@ func (m *mongoMembers) failed(e *event.ServerHeartbeatFailedEvent) {
 	if errors.Is(e.Failure, context.Canceled) {
 		return // our own closing
 	}
-	if m.last == nil {
-		m.last = map[string]MongoReason{}
-	}
+	delete(m.answered, address)
 	m.last[address] = reason
 }
 
+// list gives a member that the driver gave up for what befell our own command, such as a refused login, as it answered the last check.
 func (m *mongoMembers) list() []MongoMember {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	out := slices.Clone(m.all)
-	for i := range out {
-		if !out[i].Answers() {
-			out[i].Reason = m.last[out[i].Address]
+	for i, member := range out {
+		if before, ok := m.answered[member.Address]; ok {
+			out[i] = before
+		} else if !member.Answers() {
+			out[i].Reason = m.last[member.Address]
 		}
 	}
 	return out

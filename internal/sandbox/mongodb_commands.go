@@ -174,7 +174,12 @@ func (m *mongoServer) serverStatus(now time.Time) bson.D {
 	}
 	if process == "mongod" && m.status.Role != "standalone" {
 		primary := m.status.Role != "secondary"
-		repl := bson.D{{Key: "setName", Value: mongoSet}, {Key: "isWritablePrimary", Value: primary}, {Key: "secondary", Value: !primary}}
+		repl := bson.D{
+			{Key: "setName", Value: mongoSet}, {Key: "isWritablePrimary", Value: primary}, {Key: "secondary", Value: !primary}, {Key: "me", Value: m.address},
+		}
+		if primary {
+			repl = append(repl, bson.E{Key: "primary", Value: m.address})
+		}
 		d = append(d, bson.E{Key: "repl", Value: repl})
 	}
 	return succeeded(slices.DeleteFunc(d, func(e bson.E) bool { return slices.Contains(m.status.Omit, e.Key) }))
