@@ -155,7 +155,8 @@ func mongoNetworkReason(err error) MongoReason {
 	// (mongodb.com's "Troubleshoot Connection Issues" names the access list; drivers in all languages show "tlsv1 alert internal error").
 	case errors.As(err, &alert) && alert.Op == "remote error" && strings.Contains(alert.Error(), "tls: internal error"):
 		return MongoNotAllowed
-	case errors.As(err, &verified), errors.As(err, &authority), errors.As(err, &host), errors.As(err, &record), errors.As(err, &alert) && alert.Op == "remote error":
+	case errors.As(err, &verified), errors.As(err, &authority), errors.As(err, &host), errors.As(err, &record),
+		errors.As(err, &alert) && alert.Op == "remote error":
 		return MongoTLS
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return MongoRefused

@@ -245,7 +245,10 @@ func (w *World) controlHandler() http.Handler {
 }
 
 func (w *World) endpoints() object {
-	return object{"google": w.GoogleEndpoint(), "pagerduty": w.PagerDutyURL(), "slack": w.SlackURL(), "backend": "http://" + w.places["backend"]}
+	return object{
+		"google": w.GoogleEndpoint(), "pagerduty": w.PagerDutyURL(), "slack": w.SlackURL(), "backend": "http://" + w.places["backend"],
+		"mongodb": w.MongoAddress(),
+	}
 }
 
 func (w *World) control(rw http.ResponseWriter, r *http.Request, v verb) {

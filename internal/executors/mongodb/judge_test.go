@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/mixillo/remediator/internal/executors"
 )
 
 func command(t *testing.T, text string) bson.Raw {
@@ -171,5 +173,18 @@ func TestTiesAreBroken(t *testing.T) {
 		if common.namespace != "db.a" || costly.namespace != "db.a" {
 			t.Errorf("added as %v: %v, %v", order, common, costly)
 		}
+	}
+}
+
+func TestAProfilerThatKeepsNothingTellsNothing(t *testing.T) {
+	t.Parallel()
+	env := executors.Env{Now: time.Now()}
+	answer := (&slowQueries{}).answer(env, "mixillo", profilerReply{Was: p(int64(1)), SampleRate: p(0.0)}, nil)
+	if !slices.Contains(answer.Unknown, "count") {
+		t.Errorf("known: %+v, but for %v", answer.Fact, answer.Unknown)
+	}
+	answer = (&slowQueries{}).answer(env, "mixillo", profilerReply{Was: p(int64(1))}, nil)
+	if slices.Contains(answer.Unknown, "count") {
+		t.Error("a server that does not say its rate keeps all")
 	}
 }

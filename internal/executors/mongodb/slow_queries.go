@@ -188,50 +188,56 @@ func (p *slowQueries) command(database string, from time.Time) bson.D {
 
 // answer says what can be known with the profiler as it is set.
 func (p *slowQueries) answer(env executors.Env, database string, profiler profilerReply, records []record) executors.Answer {
-	slower := orDefault(p.SlowerThan, defaultSlower)
-	fact := slow(records)
-	fact.Level, fact.SampleRate, fact.Threshold = *profiler.Was, 1, slower
-	if profiler.SampleRate != nil {
-		fact.SampleRate = *profiler.SampleRate
-	}
-	if own := time.Duration(profiler.SlowMS) * time.Millisecond; fact.Level == 1 && own > slower {
-		fact.Threshold = own
+	fact, reads := slow(records)
+	fact.Level, fact.SampleRate, fact.Threshold = *profiler.Was, profiler.rate(), orDefault(p.SlowerThan, defaultSlower)
+	if own := time.Duration(profiler.SlowMS) * time.Millisecond; fact.Level == 1 {
+		fact.Threshold = max(fact.Threshold, own)
 	}
 	answer := executors.Answer{Fact: &fact}
 	window := env.Now.Sub(p.from(env))
-	nothing := func(why string) executors.Answer {
-		answer.Unknown = []string{
-			"threshold", "count", "p95", "p95_ms", "namespace", "shape", "shape_count", "examined_per_returned", "collection_scans",
-			"missing_index", "missing_index_namespace", "missing_index_fields",
-		}
-		answer.Summary = why
-		return answer
-	}
 	switch {
-	case fact.Level <= 0:
-		return nothing(fmt.Sprintf("the profiler of %s is off, so nothing is known of slow queries", database))
+	case fact.Level <= 0, fact.Level == 1 && fact.SampleRate <= 0:
+		answer.Unknown = unknownWithoutRecords()
+		answer.Summary = fmt.Sprintf("the profiler of %s is off, so nothing is known of slow queries", database)
+		return answer
 	case window < env.Scale(leastWindow):
-		return nothing("the window has only begun: nothing is known of slow queries yet")
+		answer.Unknown = unknownWithoutRecords()
+		answer.Summary = "the window has only begun: nothing is known of slow queries yet"
+		return answer
 	}
 	if fact.Count == 0 {
 		answer.Unknown = append(answer.Unknown, "p95", "p95_ms")
 	}
-	if fact.ExaminedPerReturned < 0 {
-		fact.ExaminedPerReturned = 0
+	if !reads {
 		answer.Unknown = append(answer.Unknown, "examined_per_returned")
 	}
 	if len(profiler.Filter) > 0 {
 		answer.Unknown = append(answer.Unknown, "threshold")
 	}
-	answer.Summary = fact.summary(database, window) + profiler.reservation(fact)
+	answer.Summary = fact.summary(database, window) + profiler.reservation()
 	return answer
 }
 
+func unknownWithoutRecords() []string {
+	return []string{
+		"threshold", "count", "p95", "p95_ms", "namespace", "shape", "shape_count", "examined_per_returned", "collection_scans",
+		"missing_index", "missing_index_namespace", "missing_index_fields",
+	}
+}
+
+// rate is what part of the slow operations is kept; servers before 3.6 keep all and do not say so.
+func (p profilerReply) rate() float64 {
+	if p.SampleRate == nil {
+		return 1
+	}
+	return *p.SampleRate
+}
+
 // reservation says what the profiler does not record.
-func (p profilerReply) reservation(f SlowFact) string {
+func (p profilerReply) reservation() string {
 	text := ""
-	if f.SampleRate < 1 {
-		text += fmt.Sprintf("; the profiler keeps %.0f %% of them", 100*f.SampleRate)
+	if rate := p.rate(); rate < 1 {
+		text += fmt.Sprintf("; the profiler keeps %.0f %% of them", 100*rate)
 	}
 	if len(p.Filter) > 0 {
 		text += "; the profiler keeps what a filter of its own lets through"
@@ -239,43 +245,52 @@ func (p profilerReply) reservation(f SlowFact) string {
 	return text
 }
 
-// slow counts the records. A negative ratio is none.
-func slow(records []record) SlowFact {
-	fact := SlowFact{Count: int64(len(records)), ExaminedPerReturned: -1, MissingIndexFields: []string{}}
-	var found, scans groups
+// slow counts the records, and says whether any of them returns documents.
+func slow(records []record) (fact SlowFact, reads bool) {
+	fact = SlowFact{Count: int64(len(records))}
+	var found groups
 	var took []time.Duration
-	var reads, examined, returned int64
-	lacking := map[string][]string{}
+	var examined, returned int64
 	for _, r := range records {
 		took = append(took, r.took())
 		found.add(clean(r.NS), shape(r.Op, r.opened()), r.took())
 		if r.Examined != nil && r.Returned != nil {
-			reads++
+			reads = true
 			examined, returned = examined+*r.Examined, returned+*r.Returned
 		}
+	}
+	fact.P95 = percentile(took, 0.95)
+	fact.P95MS = fact.P95.Milliseconds()
+	if reads {
+		fact.ExaminedPerReturned = float64(examined) / float64(max(returned, 1))
+	}
+	if g, ok := found.costliest(); ok {
+		fact.Namespace, fact.Shape, fact.ShapeCount = g.namespace, g.shape, g.count
+	}
+	fact.missing(records)
+	return fact, reads
+}
+
+// missing finds the index that the costliest collection scans lack.
+func (f *SlowFact) missing(records []record) {
+	f.MissingIndexFields = []string{}
+	var scans groups
+	lacking := map[string][]string{}
+	for _, r := range records {
 		if !strings.Contains(r.Plan, "COLLSCAN") {
 			continue
 		}
-		fact.CollectionScans++
+		f.CollectionScans++
 		if names := indexFields(r.opened()); len(names) > 0 {
 			list := strings.Join(names, ", ")
 			lacking[list] = names
 			scans.add(clean(r.NS), list, r.took())
 		}
 	}
-	fact.P95 = percentile(took, 0.95)
-	fact.P95MS = fact.P95.Milliseconds()
-	if reads > 0 {
-		fact.ExaminedPerReturned = float64(examined) / float64(max(returned, 1))
-	}
-	if g, ok := found.costliest(); ok {
-		fact.Namespace, fact.Shape, fact.ShapeCount = g.namespace, g.shape, g.count
-	}
 	if g, ok := scans.costliest(); ok {
-		fact.MissingIndex = fmt.Sprintf("%s (%s)", g.namespace, g.shape)
-		fact.MissingIndexNamespace, fact.MissingIndexFields = g.namespace, lacking[g.shape]
+		f.MissingIndex = fmt.Sprintf("%s (%s)", g.namespace, g.shape)
+		f.MissingIndexNamespace, f.MissingIndexFields = g.namespace, lacking[g.shape]
 	}
-	return fact
 }
 
 func (f SlowFact) summary(database string, window time.Duration) string {
