@@ -116,12 +116,12 @@ func (f *PingFact) look(members []connect.MongoMember) {
 			continue
 		}
 		f.Reachable++
-		switch {
-		case m.Kind == "Standalone":
+		switch m.Kind {
+		case "Standalone":
 			f.Topology, f.PrimaryKnown = "standalone", true
-		case m.Kind == "Mongos":
+		case "Mongos":
 			f.Topology, f.PrimaryKnown = "sharded", true
-		case m.Kind == "LoadBalancer":
+		case "LoadBalancer":
 			f.Topology, f.PrimaryKnown = "load_balanced", true
 		default:
 			f.Topology = "replica_set"
