@@ -19,6 +19,7 @@ import (
 	_ "github.com/mixillo/remediator/internal/executors/cloudrun"
 	_ "github.com/mixillo/remediator/internal/executors/exec"
 	_ "github.com/mixillo/remediator/internal/executors/logging"
+	_ "github.com/mixillo/remediator/internal/executors/mongodb"
 	_ "github.com/mixillo/remediator/internal/executors/monitoring"
 	_ "github.com/mixillo/remediator/internal/executors/pagerduty"
 	_ "github.com/mixillo/remediator/internal/executors/sentry"

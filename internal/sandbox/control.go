@@ -131,7 +131,7 @@ type flag struct {
 func verbs() map[string]verb {
 	all := baseVerbs()
 	for _, more := range []map[string]verb{computeVerbs(), vercelVerbs(), atlasVerbs(), statusVerbs(), jobVerbs(), logVerbs(),
-		contextVerbs(), sentryVerbs(), stripeVerbs()} {
+		contextVerbs(), sentryVerbs(), stripeVerbs(), mongoVerbs()} {
 		maps.Copy(all, more)
 	}
 	return all
@@ -188,7 +188,7 @@ var durationKeys = map[string]bool{
 	"dependency_down_for": true, "delay": true, "retry_after": true, "min": true, "max": true,
 	"lasts": true, "seen_ago": true, "took": true, "ago": true, "token_life": true, "rollout": true, "updated_ago": true,
 	"started_ago": true, "begun_ago": true, "page_ago": true,
-	"ends": true, "first_seen_ago": true, "takes": true, "over": true, "latency": true,
+	"ends": true, "running": true, "first_seen_ago": true, "takes": true, "over": true, "latency": true,
 }
 
 func decodeArguments(raw []byte, into any) error {
@@ -260,6 +260,7 @@ func (w *World) controlHandler() http.Handler {
 
 func (w *World) endpoints() object {
 	all := object{"google": w.GoogleEndpoint(), "pagerduty": w.PagerDutyURL(), "slack": w.SlackURL(), "backend": "http://" + w.places["backend"]}
+	all["mongodb"] = w.MongoAddress()
 	for name := range w.systems {
 		all[name] = w.URL(name)
 	}

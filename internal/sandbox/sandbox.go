@@ -95,6 +95,7 @@ type World struct {
 	vercel   *vercel
 	flags    *flagServer
 	api      *apiServer
+	mongo    *mongoServer
 	grpc     *grpc.Server
 	servers  []*http.Server
 	places   map[string]string
@@ -121,6 +122,7 @@ func Start(cfg Config) (*World, error) {
 	w.compute, w.vercel = newCompute(cfg, led, dice), newVercel(cfg, led, dice)
 	w.sentry, w.stripe = &sentryServer{ledger: led}, newStripeServer(led, dice)
 	w.flags, w.api = newFlagServer(led, cfg.Caller), newAPIServer()
+	w.mongo = newMongoServer(led, dice, &w.running)
 	if err := w.serveAll(); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
@@ -149,7 +151,7 @@ func (w *World) serveAll() error {
 			return err
 		}
 	}
-	return nil
+	return w.serveMongo()
 }
 
 func (w *World) listen(name, address string) (net.Listener, error) {
@@ -190,6 +192,7 @@ func (w *World) serveHTTP(name, address string, h http.Handler) error {
 func (w *World) Close() error {
 	var errs []error
 	w.pager.hooks.close()
+	errs = append(errs, w.mongo.setDoor(MongoClosed))
 	if w.grpc != nil {
 		w.grpc.Stop()
 	}
