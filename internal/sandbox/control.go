@@ -112,6 +112,12 @@ type aboutService struct {
 	Deploy   Revision          `json:"deploy"`
 }
 
+type aboutRedis struct {
+	Database int      `json:"database"`
+	Command  []string `json:"command"`
+	Settings []string `json:"settings"`
+}
+
 type span struct {
 	Min time.Duration `json:"min"`
 	Max time.Duration `json:"max"`
@@ -157,15 +163,24 @@ func verbs() map[string]verb {
 		"set-pagerduty":                quiet((*World).SetPagerDuty),
 		"set-slack":                    quiet((*World).SetSlack),
 		"spoil":                        only(func(w *World, a aboutSystem) error { return w.Spoil(a.System, a.Fault) }),
-		"set-webhook":                  quiet((*World).SetWebhook),
-		"set-reopening":                quiet(func(w *World, a flag) { w.SetReopening(a.On) }),
-		"trigger-incident":             does(func(w *World, i Incident) (any, error) { return object{"id": w.TriggerIncident(i)}, nil }),
-		"add-alert":                    only(func(w *World, a aboutIncident) error { return w.AddAlert(a.Incident, a.Alert) }),
-		"human-acknowledges":           only(func(w *World, a aboutIncident) error { return w.HumanAcknowledges(a.Incident) }),
-		"human-unacknowledges":         only(func(w *World, a aboutIncident) error { return w.HumanUnacknowledges(a.Incident) }),
-		"acknowledgement-ends":         only(func(w *World, a aboutIncident) error { return w.AcknowledgementEnds(a.Incident) }),
-		"resolve-alert":                only(func(w *World, a aboutIncident) error { return w.ResolveAlert(a.Incident, a.Alert.Key) }),
-		"human-resolves":               only(func(w *World, a aboutIncident) error { return w.HumanResolves(a.Incident) }),
+		"start-redis":                  only(func(w *World, a aboutRedis) error { return w.StartRedis(a.Settings...) }),
+		"stop-redis":                   only(func(w *World, _ aboutRedis) error { return w.StopRedis() }),
+		"pause-redis":                  only(func(w *World, a flag) error { return w.PauseRedis(a.On) }),
+		"spoil-redis":                  quiet((*World).SpoilRedis),
+		"fill-redis":                   only((*World).FillRedis),
+		"redis": does(func(w *World, a aboutRedis) (any, error) {
+			answer, err := w.Redis(a.Database, a.Command...)
+			return object{"answer": answer}, err
+		}),
+		"set-webhook":          quiet((*World).SetWebhook),
+		"set-reopening":        quiet(func(w *World, a flag) { w.SetReopening(a.On) }),
+		"trigger-incident":     does(func(w *World, i Incident) (any, error) { return object{"id": w.TriggerIncident(i)}, nil }),
+		"add-alert":            only(func(w *World, a aboutIncident) error { return w.AddAlert(a.Incident, a.Alert) }),
+		"human-acknowledges":   only(func(w *World, a aboutIncident) error { return w.HumanAcknowledges(a.Incident) }),
+		"human-unacknowledges": only(func(w *World, a aboutIncident) error { return w.HumanUnacknowledges(a.Incident) }),
+		"acknowledgement-ends": only(func(w *World, a aboutIncident) error { return w.AcknowledgementEnds(a.Incident) }),
+		"resolve-alert":        only(func(w *World, a aboutIncident) error { return w.ResolveAlert(a.Incident, a.Alert.Key) }),
+		"human-resolves":       only(func(w *World, a aboutIncident) error { return w.HumanResolves(a.Incident) }),
 	}
 }
 
@@ -243,7 +258,8 @@ func (w *World) controlHandler() http.Handler {
 }
 
 func (w *World) endpoints() object {
-	return object{"google": w.GoogleEndpoint(), "pagerduty": w.PagerDutyURL(), "slack": w.SlackURL(), "backend": "http://" + w.places["backend"]}
+	return object{"google": w.GoogleEndpoint(), "pagerduty": w.PagerDutyURL(), "slack": w.SlackURL(), "backend": "http://" + w.places["backend"],
+		"redis": w.RedisAddress()}
 }
 
 func (w *World) control(rw http.ResponseWriter, r *http.Request, v verb) {

@@ -88,6 +88,7 @@ type World struct {
 	calls    *callFaults
 	pager    *pagerDuty
 	slack    *slackServer
+	redis    *redisStandIn
 	grpc     *grpc.Server
 	servers  []*http.Server
 	places   map[string]string
@@ -107,6 +108,7 @@ func Start(cfg Config) (*World, error) {
 	w.platform = newPlatform(cfg, led, dice)
 	w.pager = newPagerDuty(cfg, led, dice)
 	w.slack = newSlackServer(led)
+	w.redis = newRedisStandIn(led, cfg.Caller)
 	if err := w.serveAll(); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
@@ -129,6 +131,9 @@ func (w *World) serveAll() error {
 		if err := w.serveHTTP(s.name, s.address, s.handler); err != nil {
 			return err
 		}
+	}
+	if err := w.serveRedis(w.cfg.Listen.Systems["redis"]); err != nil {
+		return err
 	}
 	return w.serveSystems()
 }
@@ -181,6 +186,7 @@ func (w *World) Close() error {
 		}
 		cancel()
 	}
+	errs = append(errs, w.redis.close())
 	w.running.Wait()
 	return errors.Join(append(errs, w.ledger.close())...)
 }
