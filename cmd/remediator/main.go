@@ -16,6 +16,7 @@ import (
 	// The systems whose kinds rules can name; a new system is one more line.
 	_ "github.com/mixillo/remediator/internal/executors/cloudrun"
 	_ "github.com/mixillo/remediator/internal/executors/monitoring"
+	_ "github.com/mixillo/remediator/internal/executors/redis"
 	_ "github.com/mixillo/remediator/internal/executors/web"
 )
 
