@@ -200,7 +200,10 @@ func (r *Redis) secure(ctx context.Context, conn net.Conn) (net.Conn, error) {
 		}
 	}
 	secure := tls.Client(conn, c)
-	return secure, secure.HandshakeContext(ctx)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	return secure, nil
 }
 
 // boundedConn ends a session whose replies grow without end.

@@ -11,7 +11,7 @@ import (
 )
 
 // RedisPassword is what the sandbox's Redis asks for.
-const RedisPassword = "sandbox-redis-password" //nolint:gosec // guards nothing
+const RedisPassword = "sandbox-redis-password"
 
 // RedisFault spoils the next calls of the sandbox's Redis.
 type RedisFault struct {
