@@ -18,6 +18,7 @@ GOLANGCI_LINT ?= bin/golangci-lint
 
 HAVE_ALERTMANAGER := command -v prometheus-alertmanager >/dev/null && test -f /usr/share/prometheus/alertmanager/default.tmpl
 HAVE_PROMTOOL     := command -v promtool >/dev/null
+HAVE_REDIS        := command -v redis-server >/dev/null
 HAVE_STRACE       := command -v strace >/dev/null
 HAVE_POSTGRESQL   := ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1
 # Compiling a file that includes a header, because gcc without libc's headers is found and then fails.
@@ -42,6 +43,7 @@ setup: ## install the Debian packages the tests need (as root), or say what is l
 	$(HAVE_ALERTMANAGER) || missing+=(prometheus-alertmanager); \
 	$(HAVE_PROMTOOL) || missing+=(prometheus); \
 	$(HAVE_POSTGRESQL) || missing+=(postgresql); \
+	$(HAVE_REDIS) || missing+=(redis-server); \
 	$(HAVE_STRACE) || missing+=(strace); \
 	{ $(HAVE_CC); } || missing+=(gcc libc6-dev); \
 	if (( $${#missing[@]} )) && (( EUID == 0 )) && command -v apt-get >/dev/null; then \
@@ -54,6 +56,7 @@ setup: ## install the Debian packages the tests need (as root), or say what is l
 	$(HAVE_PROMTOOL) || left+=("promtool's judgement of metrics and alerts (Debian package prometheus)"); \
 	$(HAVE_STRACE) || left+=("the torture by failing fsyncs (Debian package strace)"); \
 	$(HAVE_POSTGRESQL) || left+=("the tests against a real PostgreSQL (Debian package postgresql)"); \
+	$(HAVE_REDIS) || left+=("the tests against a real Redis (Debian package redis-server)"); \
 	{ $(HAVE_CC); } || left+=("the race detector (Debian packages gcc and libc6-dev)"); \
 	for what in "$${left[@]}"; do echo "setup: left out: $$what"; done; \
 	if (( $${#left[@]} )) && [[ -n "$${REQUIRE_ALL:-}" ]]; then echo "setup: REQUIRE_ALL is set, so this is a failure" >&2; exit 1; fi

@@ -74,6 +74,7 @@ func confined() map[string]string {
 		"github.com/riverqueue/": "internal/store",
 		"modernc.org/sqlite":     "internal/store",
 		"github.com/jackc/pgx/":  "internal/store",
+		"github.com/redis/":      "internal/connect",
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	_ "github.com/mixillo/remediator/internal/executors/mongodb"
 	_ "github.com/mixillo/remediator/internal/executors/monitoring"
 	_ "github.com/mixillo/remediator/internal/executors/pagerduty"
+	_ "github.com/mixillo/remediator/internal/executors/redis"
 	_ "github.com/mixillo/remediator/internal/executors/sentry"
 	_ "github.com/mixillo/remediator/internal/executors/status"
 	_ "github.com/mixillo/remediator/internal/executors/stripe"

@@ -113,6 +113,12 @@ type aboutService struct {
 	Deploy   Revision          `json:"deploy"`
 }
 
+type aboutRedis struct {
+	Database int      `json:"database"`
+	Command  []string `json:"command"`
+	Settings []string `json:"settings"`
+}
+
 type span struct {
 	Min time.Duration `json:"min"`
 	Max time.Duration `json:"max"`
@@ -179,6 +185,15 @@ func baseVerbs() map[string]verb {
 		"acknowledgement-ends":         only(func(w *World, a aboutIncident) error { return w.AcknowledgementEnds(a.Incident) }),
 		"resolve-alert":                only(func(w *World, a aboutIncident) error { return w.ResolveAlert(a.Incident, a.Alert.Key) }),
 		"human-resolves":               only(func(w *World, a aboutIncident) error { return w.HumanResolves(a.Incident) }),
+		"start-redis":                  only(func(w *World, a aboutRedis) error { return w.StartRedis(a.Settings...) }),
+		"stop-redis":                   only(func(w *World, _ aboutRedis) error { return w.StopRedis() }),
+		"pause-redis":                  only(func(w *World, a flag) error { return w.PauseRedis(a.On) }),
+		"spoil-redis":                  quiet((*World).SpoilRedis),
+		"fill-redis":                   only((*World).FillRedis),
+		"redis": does(func(w *World, a aboutRedis) (any, error) {
+			answer, err := w.Redis(a.Database, a.Command...)
+			return object{"answer": answer}, err
+		}),
 	}
 }
 
@@ -260,7 +275,7 @@ func (w *World) controlHandler() http.Handler {
 
 func (w *World) endpoints() object {
 	all := object{"google": w.GoogleEndpoint(), "pagerduty": w.PagerDutyURL(), "slack": w.SlackURL(), "backend": "http://" + w.places["backend"]}
-	all["mongodb"] = w.MongoAddress()
+	all["mongodb"], all["redis"] = w.MongoAddress(), w.RedisAddress()
 	for name := range w.systems {
 		all[name] = w.URL(name)
 	}

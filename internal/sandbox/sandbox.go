@@ -96,6 +96,7 @@ type World struct {
 	flags    *flagServer
 	api      *apiServer
 	mongo    *mongoServer
+	redis    *redisStandIn
 	grpc     *grpc.Server
 	servers  []*http.Server
 	places   map[string]string
@@ -123,6 +124,7 @@ func Start(cfg Config) (*World, error) {
 	w.sentry, w.stripe = &sentryServer{ledger: led}, newStripeServer(led, dice)
 	w.flags, w.api = newFlagServer(led, cfg.Caller), newAPIServer()
 	w.mongo = newMongoServer(led, dice, &w.running)
+	w.redis = newRedisStandIn(led, cfg.Caller)
 	if err := w.serveAll(); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
@@ -150,6 +152,9 @@ func (w *World) serveAll() error {
 		if err := w.serveHTTP(s.name, s.address, s.handler); err != nil {
 			return err
 		}
+	}
+	if err := w.serveRedis(w.cfg.Listen.Systems["redis"]); err != nil {
+		return err
 	}
 	return w.serveMongo()
 }
@@ -203,6 +208,7 @@ func (w *World) Close() error {
 		}
 		cancel()
 	}
+	errs = append(errs, w.redis.close())
 	w.running.Wait()
 	return errors.Join(append(errs, w.ledger.close())...)
 }
