@@ -107,8 +107,9 @@ func (v *visit) want() {
 // reach is what a planned change touches.
 func (v *visit) reach(c executors.Change) guard.Reach {
 	r := guard.Reach{
-		Target: v.run.Target, Changes: c.Target, Selects: c.Selects, Networks: c.Networks, Lasts: c.Lasts, Reversible: c.Reversible,
-		Auto: v.auto() && v.run.Mode != string(rules.Approve), Protected: slices.Concat(v.set.Protected, v.e.Protected),
+		Target: v.run.Target, Changes: c.Target, Selects: c.Selects, Networks: c.Networks, Lasts: c.Lasts,
+		Reversible: c.Reversible && c.Lasts == 0, // nothing of ours ends what is made for a time: a human has to know of it
+		Auto:       v.auto() && v.run.Mode != string(rules.Approve), Protected: slices.Concat(v.set.Protected, v.e.Protected),
 	}
 	env := v.env()
 	if section, ok := env.Target.Systems[executors.System(c.Kind)].(executors.Identified); ok {

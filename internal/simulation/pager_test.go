@@ -377,3 +377,16 @@ func (p *slackPort) Find(_ context.Context, _, _, marker string) (string, bool, 
 	}
 	return "", false, nil
 }
+
+// Clickable: the town's Slack has buttons.
+func (*slackPort) Clickable() bool { return true }
+
+// Replace takes the buttons of a post away.
+func (p *slackPort) Replace(ctx context.Context, _, _, _ string) error {
+	p.enter("replace post")
+	if p.s.strikes(slackFails) {
+		return (&port{p.life}).silence(ctx)
+	}
+	p.leave("replace post", true)
+	return ctx.Err()
+}

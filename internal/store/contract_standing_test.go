@@ -27,6 +27,7 @@ func standingContract() map[string]func(*world) {
 		"a storm pages once":           stormPagesOnce,
 		"a latch waits for a release":  latches,
 		"parked runs":                  parkedRuns,
+		"a run pauses its target":      pausesItsTarget,
 		"marks":                        marks,
 		"an answer to a plan":          answers,
 		"follow-ups know of the end":   followUpsKnowOfTheEnd,
@@ -187,6 +188,37 @@ func latches(w *world) {
 		w.t.Errorf("releasing the target opened %d, %v", n, err)
 	}
 	again("after a release", "rollback", true)
+}
+
+// pausesItsTarget: a run may stop the automation on its target with its last word; what a human has stopped stays as it is.
+func pausesItsTarget(w *world) {
+	ends := func(episode string) guard.Pause {
+		run := w.born(firing(episode), "api")
+		p := guard.Pause{Scope: guard.Target, Name: "api", Actor: "rule breach", Reason: episode, Since: w.clock.now(), Until: w.clock.now().Add(time.Hour)}
+		must(w.t, w.commit(&run, func(c *remediation.Commit) {
+			c.Run.State, c.Run.Phase, c.Run.Outcome = remediation.Done, remediation.PhaseDone, remediation.Observed
+			c.Unlock, c.Pause = true, &p
+		}))
+		return p
+	}
+	first := ends("first")
+	ends("second")
+	w.pausesAre("the first word counts", first)
+	_, err := w.Resume(w.t.Context(), guard.Target, "api")
+	must(w.t, err)
+	human := guard.Pause{Scope: guard.Target, Name: "api", Actor: "ann", Reason: "looking", Since: w.clock.now()}
+	must(w.t, w.Pause(w.t.Context(), human))
+	ends("third")
+	w.pausesAre("a human's word counts", human)
+}
+
+func (w *world) pausesAre(what string, want ...guard.Pause) {
+	w.t.Helper()
+	got, err := w.Pauses(w.t.Context())
+	must(w.t, err)
+	if diff := cmp.Diff(want, got); diff != "" {
+		w.t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
 }
 
 func parkedRuns(w *world) {

@@ -35,6 +35,8 @@ type subject interface {
 	records
 	standing
 	Pause(ctx context.Context, p guard.Pause) error
+	Resume(ctx context.Context, scope guard.Scope, name string) (int, error)
+	Pauses(ctx context.Context) ([]guard.Pause, error)
 	Release(ctx context.Context, rule, target string) (int, error)
 }
 

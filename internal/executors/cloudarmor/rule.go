@@ -119,7 +119,7 @@ func (f *form) same(rule *computepb.SecurityPolicyRule, end string) bool {
 	}
 	described := f.Description == now.Description
 	if m := marked.FindStringSubmatch(now.Description); f.Marked {
-		described = m != nil && m[2] == end
+		described = len(m) > 2 && m[2] == end
 	}
 	return described && f.Action == now.Action && slices.Equal(f.Networks, now.Networks) && f.Preview == now.Preview && f.Count == now.Count &&
 		f.Interval == now.Interval && f.Rest == now.Rest

@@ -68,8 +68,20 @@ func (c *commit) apply() error {
 	}
 	insertMessages(c.t, c.Messages)
 	c.debts()
+	c.pause()
 	c.spawn()
 	return nil
+}
+
+// pause stops the automation on the run's target, unless a human has stopped it already: theirs may last longer.
+func (c *commit) pause() {
+	if c.Pause == nil {
+		return
+	}
+	at := stop{c.Pause.Scope, c.Pause.Name}
+	if _, there := c.t.pauses[at]; !there {
+		put(c.t, c.t.pauses, at, clone(*c.Pause))
+	}
 }
 
 func (c *commit) run() error {
