@@ -158,9 +158,9 @@ func TestApprovalIsOfTheRuleThatAsked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, rule("short", "guard: {max_age: 5m}"), rule("cure", "mode: approve", "do: [{fake.act: {to: better}}]"))
 	w.scene(api).cured["better"] = true
-	got := w.deliver("am", sources.Delivery{Alerts: []alert.Alert{down(api)}, OccurredAt: w.now().Add(-7 * time.Minute)})
+	got := w.deliver("am", sources.Delivery{Alerts: []alert.Alert{down(api)}, OccurredAt: w.now().Add(-4 * time.Minute)})
+	w.advance(2 * time.Minute) // too old for the first by now
 	run := w.until(got.Runs[0].Run, inPhase(remediation.PhaseAsk)).Run
-	w.advance(4 * time.Minute)
 	must(t, w.answer(run, run.Asked, true))
 	w.heard(run)
 	if v := w.finish(run.ID); v.Run.Outcome != remediation.Fixed || v.Run.Rule != "cure" {
