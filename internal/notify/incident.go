@@ -37,10 +37,11 @@ func findByKey(ctx context.Context, pd finder, m remediation.Message) (connect.I
 }
 
 // another reports whether an open incident of the key was opened so long after the message that it tells of something new: later than we
-// open one ourselves. A note on it is harmless; nothing old silences or ends it.
+// open one ourselves. A note on it is harmless; nothing old silences or ends it. An attempt whose answer was lost may have opened it all the
+// same: then it goes on paging, which is the lesser harm.
 func (n *Notifier) another(m remediation.Message, in connect.Incident) bool {
 	ends := m.Kind == remediation.Acknowledge || m.Kind == remediation.Resolve
-	return ends && !opened(m) && !inDoubt(m) && in.CreatedAt.After(m.CreatedAt.Add(n.scaled(2*incidentPatience)+createdSkew))
+	return ends && !opened(m) && in.CreatedAt.After(m.CreatedAt.Add(n.scaled(2*incidentPatience)+createdSkew))
 }
 
 // createdSkew is how much earlier than the message an incident may claim to be that the message asked for: PagerDuty tells whole seconds.

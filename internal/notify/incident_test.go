@@ -46,11 +46,13 @@ func TestIncidentThatIsAnother(t *testing.T) {
 		{remediation.Resolve, 3 * time.Minute, remediation.MessageSent}, {remediation.Resolve, 5 * time.Minute, remediation.MessageSkipped},
 		{remediation.Note, 5 * time.Minute, remediation.MessageSent}, {remediation.Escalate, 5 * time.Minute, remediation.MessageSent},
 	} {
-		p := &pagerFake{incident: connect.Incident{ID: "Q1", CreatedAt: noon.Add(c.after)}, open: true}
-		s := withPager(p, remediation.Message{ID: "m1", Kind: c.kind, IncidentKey: "k", CreatedAt: noon})
-		s.finish(t, lane, 2)
-		if m := s.message("m1"); m.State != c.state {
-			t.Errorf("%s, and the incident was opened %s after it: %s, want %s", c.kind, c.after, m.State, c.state)
+		for attempts, before := range map[int]string{0: "", 1: "asking PagerDuty: the answer never came"} {
+			p := &pagerFake{incident: connect.Incident{ID: "Q1", CreatedAt: noon.Add(c.after)}, open: true}
+			s := withPager(p, remediation.Message{ID: "m1", Kind: c.kind, IncidentKey: "k", CreatedAt: noon, Attempts: attempts, Error: before})
+			s.finish(t, lane, 2)
+			if m := s.message("m1"); m.State != c.state {
+				t.Errorf("%s after %d attempts, and the incident was opened %s after it: %s, want %s", c.kind, attempts, c.after, m.State, c.state)
+			}
 		}
 	}
 }

@@ -66,10 +66,18 @@ func (v *visit) decideSafely(ctx context.Context) {
 		}
 		v.e.Log.Error("a decision panicked and is refused", "run", v.run.ID, "panic", p, "stack", string(debug.Stack()))
 		v.run, v.out = v.start, Commit{Now: v.e.Now()}
+		v.undecide()
 		v.refuse(guard.Refuse(guard.GuardFailed, "the decision broke off: %v", p))
 	}()
 	v.oldest = time.Time{}
 	v.decide(ctx)
+}
+
+// undecide forgets which rule was chosen: whoever ends the run now speaks for all its candidates.
+func (v *visit) undecide() {
+	if !v.run.Acted && v.run.Action == "" {
+		v.run.Rule, v.run.Mode = "", ""
+	}
 }
 
 func (v *visit) decideByHand(ctx context.Context) {

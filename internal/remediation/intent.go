@@ -162,6 +162,7 @@ func (v *visit) intend(change executors.Change, intent *Intent) {
 		v.journal(EntryRefused, "the rules were reloaded meanwhile; the run is judged again")
 		v.run.State, v.run.Phase = Running, PhaseDecide
 		v.out.Rulings = nil
+		v.undecide()
 		return
 	}
 	v.begin(change, intent)

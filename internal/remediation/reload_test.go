@@ -152,3 +152,19 @@ func TestStale(t *testing.T) {
 	w.advance(11 * time.Minute)
 	w.expect(w.finish(id), end{Outcome: remediation.RefusedRun, Reason: string(guard.Stale), Messages: toldOnly, Rulings: verdicts{"cure": remediation.StaleEvent}})
 }
+
+// Rules that are reloaded during a plan have the run judged again; when that breaks off, no verdict is left open.
+func TestAReloadAndThenAPanicLeaveNoVerdictOpen(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rule("cure"), rule("next"))
+	plans := 0
+	w.scene(api).hooks.plan = func() error {
+		if plans++; plans > 1 {
+			panic("the plan broke off")
+		}
+		w.load(rule("cure"), rule("next"), rule("last"))
+		return nil
+	}
+	w.expect(w.play(down(api)), end{Outcome: remediation.RefusedRun, Reason: string(guard.GuardFailed), Messages: toldOnly,
+		Rulings: verdicts{"cure": remediation.Refused, "next": remediation.Refused}})
+}
