@@ -90,6 +90,11 @@ func TestApprovedInSlack(t *testing.T) {
 	view := h.done(t, run.ID)
 	want(t, "outcome", view.Run.Outcome, remediation.Fixed)
 	want(t, "who approved", strings.Join(view.Run.Yes, " "), "slack:U0ANN")
+	report, err := h.call(t, "report", run.ID)
+	succeed(t, err)
+	if !strings.Contains(report, "## What people did\n\n- ") || !strings.Contains(report, "slack:U0ANN approved the plan") {
+		t.Errorf("the report does not name who approved:\n%s", report)
+	}
 	h.await(t, "the buttons are gone", func() bool {
 		_, err := h.world.ClickSlack(ts, connect.ButtonDeny, "U0BOB")
 		return err != nil

@@ -219,8 +219,8 @@ func (v *visit) take(name string) {
 	v.bind(name)
 	v.facts = rules.Facts{} // what is asked already is not asked again: see gather
 	v.run.Rule, v.run.Mode = name, string(v.mode(v.rule))
-	severity, _ := v.set.Severity(v.run.Alert.Labels)
-	v.run.Severity = severity.Name
+	severity, gravest := v.set.Severity(v.run.Alert.Labels)
+	v.run.Severity, v.run.Gravest = severity.Name, gravest
 	v.journal(EntryChosen, fmt.Sprintf("rule %s was chosen on %s", name, v.run.Target))
 }
 

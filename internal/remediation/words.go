@@ -160,6 +160,7 @@ type Run struct {
 	Rule      string         `json:"rule,omitempty"`
 	Mode      string         `json:"mode,omitempty"`
 	Severity  string         `json:"severity,omitempty"` // as the rules name it
+	Gravest   bool           `json:"gravest,omitempty"`  // it is the most severe
 	RulesHash string         `json:"rules_hash"`
 	Actor     string         `json:"actor,omitempty"` // who started a run by hand
 	Note      string         `json:"note,omitempty"`  // the reason a human gave
