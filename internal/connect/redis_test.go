@@ -168,7 +168,11 @@ func TestRedisErrors(t *testing.T) {
 				}
 				return obliging(command)
 			})
-			server, err := connect.NewRedis(connect.RedisConfig{Endpoint: address, Insecure: true, Timeout: 3 * time.Second})
+			timeout := 3 * time.Second
+			if len(tt.reply) > 1<<20 {
+				timeout = time.Minute // it is the bytes that are too many
+			}
+			server, err := connect.NewRedis(connect.RedisConfig{Endpoint: address, Insecure: true, Timeout: timeout})
 			if err != nil {
 				t.Fatal(err)
 			}
