@@ -166,10 +166,16 @@ func (s *stage) rulesFile(named string) (string, error) {
 func (s *stage) play(ctx context.Context) bool {
 	s.say("A night on call, %gx faster than real. Cloud Run, PagerDuty and Slack are stand-ins on loopback; the server and its clients are real.", s.speed)
 	failed := 0
+	var ended []time.Time
 	for i, a := range acts() {
+		if i >= 2 && !s.apart(ctx, ended[i-2]) {
+			return false
+		}
 		s.say("")
 		s.say("Act %d. %s", i+1, a.title)
-		if err := a.play(ctx, s); err != nil {
+		err := a.play(ctx, s)
+		ended = append(ended, time.Now())
+		if err != nil {
 			failed++
 			s.say("  FAILED  %s", err)
 			continue
@@ -179,6 +185,21 @@ func (s *stage) play(ctx context.Context) bool {
 	s.say("")
 	s.say("%d of %d acts ended as they should, in %s.", len(acts())-failed, len(acts()), time.Since(s.began).Round(100*time.Millisecond))
 	return failed == 0
+}
+
+// stormWithin is the shipped rules' time in which three targets that want action are a storm.
+const stormWithin = 10 * time.Minute
+
+// apart waits until what an act did is so long ago that two more are no storm; false when the context ends first.
+func (s *stage) apart(ctx context.Context, ended time.Time) bool {
+	over := time.NewTimer(time.Until(ended.Add(time.Duration(float64(stormWithin) / s.speed))))
+	defer over.Stop()
+	select {
+	case <-over.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func (s *stage) say(format string, args ...any) {
