@@ -72,8 +72,8 @@ type Request struct {
 	Answered *http.Header
 }
 
-// Do makes the call and decodes the answer into out, unless that is nil; a *[]byte is given the body as it is. An answer that cannot be read is a failure too: a call that
-// mutates may then have taken effect.
+// Do makes the call and decodes the answer into out, unless that is nil; a *[]byte is given the body as it is. An answer that cannot be read
+// is a failure too: a call that mutates may then have taken effect.
 func (r *REST) Do(ctx context.Context, q Request, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()

@@ -58,7 +58,7 @@ type ReportChange struct {
 // NewReport gathers the report of a run, over or not.
 func NewReport(t Told) Report {
 	r := Report{
-		Run: t.Run.ID, Title: t.title(), Severity: t.Run.Severity, Outcome: t.Run.Outcome, Summary: outcomeWords(t.Run.Outcome) + ": " + t.Run.Detail,
+		Run: t.Run.ID, Title: t.Run.Target + ": " + t.Run.subject(), Severity: t.Run.Severity, Outcome: t.Run.Outcome, Summary: outcomeWords(t.Run.Outcome) + ": " + t.Run.Detail,
 		Began: t.Run.Alert.StartsAt, Ended: t.Run.DoneAt, Guards: t.guards(), Head: t.Run.Head,
 	}
 	for _, e := range t.Entries {
@@ -91,11 +91,6 @@ func NewReport(t Told) Report {
 		r.Review = review
 	}
 	return r
-}
-
-func (t Told) title() string {
-	name := first(oneLine(t.Run.Alert.Annotations["summary"]), oneLine(t.Run.Alert.Labels["alertname"]))
-	return fmt.Sprintf("%s: %s", t.Run.Target, first(name, "alert"))
 }
 
 // guards says what the guards said.

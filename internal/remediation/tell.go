@@ -86,9 +86,12 @@ func (v *visit) mayOpen() bool {
 	return v.run.Origin == ByAlert && v.run.Outcome != ResolvedItself && !observed && v.run.Reason != guard.Storm
 }
 
-func (v *visit) headline() string {
-	name := first(oneLine(v.run.Alert.Annotations["summary"]), oneLine(v.run.Alert.Labels["alertname"]))
-	return fmt.Sprintf("%s: %q", v.run.Target, first(name, "alert"))
+func (v *visit) headline() string { return fmt.Sprintf("%s: %q", v.run.Target, v.run.subject()) }
+
+// subject is what the run's alert says that it is about.
+func (r Run) subject() string {
+	name := first(oneLine(r.Alert.Annotations["summary"]), oneLine(r.Alert.Labels["alertname"]))
+	return first(name, "alert")
 }
 
 // oneLine makes text from outside harmless beside our own words: no line of its own, no control characters, not too long.

@@ -110,10 +110,6 @@ const (
 	ByFollowUp Origin = "follow_up"
 )
 
-// ByRule tells a run that goes by the rules, for an alert or because somebody asked for it, from one that goes on with what another run has
-// left: a follow-up, or an action started by hand.
-func (r Run) ByRule() bool { return r.Origin == ByAlert || r.Origin == ByHand && r.Action == "" }
-
 // Answer is what the system said to the call of a step.
 type Answer string
 
@@ -212,6 +208,10 @@ type Run struct {
 	Seen    []Seen `json:"seen,omitempty"`
 	Looks   int    `json:"looks,omitempty"` // how many of Seen were before the first act
 }
+
+// ByRule tells a run that goes by the rules, for an alert or because somebody asked for it, from one that goes on with what another run has
+// left: a follow-up, or an action started by hand.
+func (r Run) ByRule() bool { return r.Origin == ByAlert || r.Origin == ByHand && r.Action == "" }
 
 // Heard reports whether the run has taken note of the answer already, and waits for another person's.
 func (r Run) Heard(a Approval) bool { return a.Approved && slices.Contains(r.Yes, a.Actor) }
