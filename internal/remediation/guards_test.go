@@ -156,52 +156,7 @@ func TestAnApprovedIrreversibleActNeedsTheSendersWord(t *testing.T) {
 	}
 }
 
-func TestStorm(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, rule("cure", unhindered, "tell: {pagerduty: {resolve_when: fixed, open_incident: true}}"))
-	w.expect(w.play(down(api)), fixed)
-	w.expect(w.play(down(web)), fixed)
-	v := w.play(down(mail)) // the third target within ten minutes
-	w.expect(v, refused(guard.Storm))
-	if v.Messages[0].Open {
-		t.Error("a run that a storm refused pages by itself")
-	}
-	w.expect(w.play(other(mail)), refused(guard.Storm))
-	page := w.told("remediator-storm-" + v.Run.ID)
-	if !slices.Equal(page, []remediation.MessageKind{remediation.Note}) {
-		t.Errorf("the storm was paged by %v", page)
-	}
-	for _, id := range w.runs() {
-		if id != v.Run.ID && len(w.told("remediator-storm-"+id)) > 0 {
-			t.Errorf("run %s paged for the same storm", id)
-		}
-	}
-	w.advance(time.Second)
-	must(t, w.store.ReleaseStorm(t.Context()))
-	w.expect(w.play(down(mail)), fixed)
-}
-
 // A storm passes by itself when nothing has wanted action for its time, and pages anew when it comes again.
-func TestAStormPasses(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, rule("cure", unhindered))
-	for round := range 2 {
-		for i, target := range []string{api, web, mail} {
-			a := down(target)
-			a.Episode, a.IncidentKey, a.StartsAt = fmt.Sprint(target, round), fmt.Sprint("key", target, round), w.now()
-			w.scene(target).set("bad")
-			v := w.play(a)
-			if stormy := v.Run.Reason == guard.Storm; stormy != (i == 2) {
-				t.Errorf("round %d, %s: ended %s %s", round, target, v.Run.Outcome, v.Run.Detail)
-			}
-			if i == 2 && len(w.told("remediator-storm-"+v.Run.ID)) != 1 {
-				t.Errorf("round %d was not paged", round)
-			}
-		}
-		w.advance(11 * time.Minute)
-	}
-}
-
 func TestLatch(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, rule("cure", unhindered, "do: [{fake.once: {to: good}}]"))
