@@ -14,7 +14,7 @@ import (
 // maxText bounds a fact's text that goes to a system, in characters.
 const maxText = 1000
 
-// Connecting is implemented by parameters that name the connection they use, and its kind. The rules file must declare it; an empty name
+// Connecting is implemented by parameters and target sections that name the connection they use, and its kind. The rules file must declare it; an empty name
 // means that none is used.
 type Connecting interface {
 	Connects() (name, kind string)

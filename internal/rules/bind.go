@@ -219,8 +219,20 @@ func (b *builder) bind(dr *draft) {
 		b.bindTo(dr, executors.Target{})
 	}
 	for _, c := range dr.calls() {
-		if system, needs := connectionOf(executors.System(c.key.Value)); needs {
-			b.needsConnection(c.key, system, system, c.key.Value+" needs it")
+		b.reaches(c, names)
+	}
+}
+
+// reaches reports that a call's connection is not declared: its system's, or the one that the targets' sections name.
+func (b *builder) reaches(c call, targets []string) {
+	system := executors.System(c.key.Value)
+	if name, needs := connectionOf(system); needs {
+		b.needsConnection(c.key, name, name, c.key.Value+" needs it")
+	}
+	for _, name := range targets {
+		if section, names := b.set.Targets[name].Systems[system].(executors.Connecting); names {
+			connection, kind := section.Connects()
+			b.needsConnection(c.key, connection, kind, fmt.Sprintf("%s on target %s needs it", c.key.Value, name))
 		}
 	}
 }
@@ -282,9 +294,9 @@ func (c call) fits(t executors.Target) bool {
 // connectionOf is the connection a system's kinds use.
 func connectionOf(system string) (string, bool) {
 	switch system {
-	case "cloud_run", "monitoring", "logging":
+	case "cloud_run", "monitoring", "logging", "cloud_armor":
 		return googleCloud, true
-	case pagerDuty, slack, "sentry", "stripe":
+	case pagerDuty, slack, "sentry", "stripe", "mongodb", "vercel":
 		return system, true
 	default:
 		return "", false
@@ -312,7 +324,7 @@ func (b *builder) parameters(c call, parameters any, t executors.Target) any {
 	if reflect.TypeOf(parameters).Kind() != reflect.Pointer {
 		return parameters
 	}
-	fill := filler(t)
+	fill := elsewhere(filler(t), b.addresses)
 	written := reflect.New(reflect.TypeOf(parameters).Elem())
 	written.Elem().Set(reflect.ValueOf(parameters).Elem())
 	before := b.count

@@ -43,6 +43,17 @@ func filler(t executors.Target) func(string) (string, *misfit) {
 	}
 }
 
+// elsewhere lets stand-ins take the place of texts that are written exactly so.
+func elsewhere(fill func(string) (string, *misfit), addresses map[string]string) func(string) (string, *misfit) {
+	return func(text string) (string, *misfit) {
+		filled, wrong := fill(text)
+		if address, known := addresses[filled]; known {
+			filled = address
+		}
+		return filled, wrong
+	}
+}
+
 func placeholders(values map[string]string) string {
 	var words []string
 	for _, name := range slices.Sorted(maps.Keys(values)) {

@@ -7,7 +7,7 @@ type pair struct{ name, value string }
 
 // index finds the rules of an alert without looking at the others. Each rule is filed under the one label whose values it accepts are
 // the rarest among all rules; an alert has one value for it, so that a rule comes up at most once. Rules that accept no few known values
-// of any label are the residue, and are tried for every alert.
+// of any label are the residue, and are tried for every alert. A rule without matchers is for no alert: only people start it.
 type index struct {
 	filed    map[string]map[string][]int32 // by name, by value: most labels of an alert file no rule at all
 	residue  []int32
@@ -25,6 +25,9 @@ func newIndex(rules [][]matcher) *index {
 		}
 	}
 	for i, matchers := range rules {
+		if len(matchers) == 0 {
+			continue
+		}
 		ix.file(int32(i), matchers, frequency) // a rules file of 4 MiB holds fewer than fit
 	}
 	return ix

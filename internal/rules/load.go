@@ -26,6 +26,8 @@ type Options struct {
 	Speed float64
 	// Overlay is YAML whose entries under connections, sources and targets take the place of same-named ones.
 	Overlay []byte
+	// Addresses take the place of parameters that are written exactly so, such as a status page's address.
+	Addresses map[string]string
 }
 
 // Load reads a rules file; name is only for messages. The error is Diagnostics, with every mistake found. It reads no other file but
@@ -51,6 +53,7 @@ type builder struct {
 	*report
 	set         *Set
 	speed       float64
+	addresses   map[string]string // of Options
 	defaults    defaultsText
 	budgets     budgets // of the defaults
 	freezes     []guard.Freeze
@@ -68,6 +71,9 @@ func newBuilder(name string, text []byte, o Options) *builder {
 		_, _ = sum.Write([]byte{0})
 		_, _ = sum.Write(o.Overlay)
 	}
+	for _, address := range slices.Sorted(maps.Keys(o.Addresses)) {
+		_, _ = fmt.Fprintf(sum, "\x00%s\x00%s", address, o.Addresses[address])
+	}
 	return &builder{
 		report: newReport(name, text),
 		set: &Set{
@@ -75,7 +81,7 @@ func newBuilder(name string, text []byte, o Options) *builder {
 			Sources: map[string]sources.Source{}, SourceKinds: map[string]string{},
 			Connections: map[string]connect.Config{}, Targets: map[string]executors.Target{}, byName: map[string]*Rule{},
 		},
-		speed: o.Speed, languages: languages{}, lines: map[string]int{}, freezeLines: map[string]int{}, kinds: map[string]string{}, missed: map[string]bool{},
+		speed: o.Speed, addresses: o.Addresses, languages: languages{}, lines: map[string]int{}, freezeLines: map[string]int{}, kinds: map[string]string{}, missed: map[string]bool{},
 	}
 }
 

@@ -128,9 +128,15 @@ func (r *Rule) candidate(a alert.Alert) Candidate {
 // parseMatchers reads the items of `match`.
 func (b *builder) parseMatchers(dr *draft) []matcher {
 	list := dr.text.Match
+	if dr.text.ByHand {
+		if list != nil && !absent(list) {
+			b.at(list, mistake{id: "by-hand", message: "a rule that only people start matches no alert", hint: "remove match, or by_hand"})
+		}
+		return nil
+	}
 	if list == nil || absent(list) {
 		b.at(dr.node, mistake{id: "empty-match", message: "match is missing: a rule without matchers would match every alert",
-			hint: `write match: [alertname="…"]`})
+			hint: `write match: [alertname="…"], or by_hand: true where only people start it`})
 		return nil
 	}
 	if list.Kind != yaml.SequenceNode {

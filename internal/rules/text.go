@@ -34,6 +34,7 @@ type ruleText struct {
 	Name        string         `yaml:"name" rules:"required"`
 	Description string         `yaml:"description"`
 	Match       *yaml.Node     `yaml:"match"`
+	ByHand      bool           `yaml:"by_hand"` // only people start it: no alert matches
 	Target      *yaml.Node     `yaml:"target" rules:"required"`
 	Mode        Mode           `yaml:"mode"`
 	Gather      *yaml.Node     `yaml:"gather"`

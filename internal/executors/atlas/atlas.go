@@ -6,6 +6,7 @@
 package atlas
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,12 +96,12 @@ func (c *Cluster) Identity(set connect.Set) string {
 }
 
 func (c *Cluster) open(set connect.Set) (*connect.Atlas, error) {
-	name := c.Connection
-	if name == "" {
-		name = System
-	}
+	name, _ := c.Connects()
 	return connect.Get[*connect.Atlas](set, name)
 }
+
+// Connects implements executors.Connecting.
+func (c *Cluster) Connects() (name, kind string) { return cmp.Or(c.Connection, System), System }
 
 // recorded finds a recorded entry by its network.
 func (c *Cluster) recorded(of netip.Prefix) (Entry, bool) {

@@ -64,6 +64,9 @@ type ClientsFact struct {
 	ValidationShare float64 `cel:"validation_share"`
 	// ClientErrorShare is the part of all requests that were answered 400 to 499, from 0 to 1. Unknown if too few are logged.
 	ClientErrorShare float64 `cel:"client_error_share"`
+	// Hostile are the addresses that sent at least min_requests requests of which at least half were answered 400 or 422, those with the most
+	// of these first; at most five.
+	Hostile []string `cel:"hostile"`
 	// Unattributed is how many requests came from no address on the internet that is logged.
 	Unattributed int64 `cel:"unattributed"`
 	// Covers is how far back what was read reaches: less than the window if there was more than could be read. Shares are of that time.
@@ -74,6 +77,17 @@ type ClientsFact struct {
 	Latest time.Time `cel:"latest"`
 	// Age is how old that is: how fresh the log is.
 	Age time.Duration `cel:"age"`
+}
+
+// Offenders implements executors.OffenderFact: the hostile addresses, by the platform's own record of the connections.
+func (f *ClientsFact) Offenders() []netip.Prefix {
+	var all []netip.Prefix
+	for _, text := range f.Hostile {
+		if a, err := netip.ParseAddr(text); err == nil {
+			all = append(all, netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	return all
 }
 
 // Validate tells in plain words what is wrong with the parameters.
@@ -157,6 +171,23 @@ func most[K interface {
 	return all[:min(named, len(all))]
 }
 
+// hostile lists the clients whose requests are for the greater part refused as invalid, the most of these first; of two the first by name.
+func (c *crowd) hostile(least int64) (names []string) {
+	var all []netip.Addr
+	for a, t := range c.addresses {
+		if t.requests >= least && 2*t.invalid >= t.requests {
+			all = append(all, a)
+		}
+	}
+	slices.SortFunc(all, func(a, b netip.Addr) int {
+		return cmp.Or(cmp.Compare(c.addresses[b].invalid, c.addresses[a].invalid), a.Compare(b))
+	})
+	for _, a := range all[:min(named, len(all))] {
+		names = append(names, a.String())
+	}
+	return names
+}
+
 // told gives names and counts as facts have them.
 func told[K interface {
 	comparable
@@ -189,6 +220,7 @@ var shares = []string{"top_share", "top_validation_share", "network_share", "val
 
 func (c *crowd) answer(s scope, x extent, fresh freshness, least int64) executors.Answer {
 	fact := c.fact()
+	fact.Hostile = c.hostile(least)
 	fact.Covers, fact.AtLeast, fact.Latest, fact.Age = x.covers(s), x.part != "" || fresh.stale, fresh.latest, fresh.age
 	answer := executors.Answer{Fact: &fact, Unknown: fresh.unknown()}
 	if why := few(c.requests, least, s); why != "" {

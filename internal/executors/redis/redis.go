@@ -108,8 +108,12 @@ func (s *Server) Identity(set connect.Set) string {
 func identity(server *connect.Redis) string { return System + "/" + server.Address() }
 
 func (s *Server) open(set connect.Set) (*connect.Redis, error) {
-	return connect.Get[*connect.Redis](set, orDefault(s.Connection, System))
+	name, _ := s.Connects()
+	return connect.Get[*connect.Redis](set, name)
 }
+
+// Connects implements executors.Connecting.
+func (s *Server) Connects() (name, kind string) { return orDefault(s.Connection, System), System }
 
 func (s *Server) maxKeys() int64 { return int64(orDefault(s.MaxKeys, defaultMaxKeys)) }
 

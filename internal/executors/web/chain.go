@@ -24,6 +24,7 @@ type chain struct {
 	api    *connect.API
 	client *http.Client
 	taken  map[string]connect.Value
+	told   map[string]any // numbers of the answers
 }
 
 func newChain(api *connect.API, timeout time.Duration) *chain {
@@ -31,7 +32,7 @@ func newChain(api *connect.API, timeout time.Duration) *chain {
 	if err != nil { // "/" is below everything
 		panic("web: " + err.Error())
 	}
-	return &chain{api: api, client: newClient(root, timeout), taken: map[string]connect.Value{}}
+	return &chain{api: api, client: newClient(root, timeout), taken: map[string]connect.Value{}, told: map[string]any{}}
 }
 
 // failure is why a step failed.
@@ -44,7 +45,7 @@ type failure struct {
 
 // walk asks the steps up to the first that fails. An error means that a step could not be asked at all.
 func (c *chain) walk(ctx context.Context, steps []step) (fact CheckFact, sick bool, err error) {
-	fact.StepMS = map[string]any{}
+	fact.StepMS, fact.Numbers = map[string]any{}, c.told
 	for _, s := range steps {
 		req, err := c.request(ctx, s)
 		if err != nil {
@@ -141,7 +142,7 @@ func (c *chain) judge(s step, status int, body []byte, err error) *failure {
 }
 
 func (c *chain) assert(s step, body []byte) *failure {
-	if len(s.Expect.JSON)+len(s.Take) == 0 {
+	if len(s.Expect.JSON)+len(s.Take)+len(s.Numbers) == 0 {
 		return nil
 	}
 	answer, err := decode(body)
@@ -158,7 +159,24 @@ func (c *chain) assert(s step, body []byte) *failure {
 			return &failure{reason: Assertion, words: path + " is " + kindOf(value)}
 		}
 	}
-	return c.take(s, answer)
+	if f := c.take(s, answer); f != nil {
+		return f
+	}
+	return c.tell(s, answer)
+}
+
+// tell keeps the numbers that the fact tells.
+func (c *chain) tell(s step, answer any) *failure {
+	for _, name := range slices.Sorted(maps.Keys(s.Numbers)) {
+		value, _ := pointer(s.Numbers[name]).in(answer)
+		written, _ := value.(json.Number)
+		number, err := written.Float64()
+		if err != nil {
+			return &failure{reason: Assertion, words: s.Numbers[name] + " is no number"}
+		}
+		c.told[name] = number
+	}
+	return nil
 }
 
 func (c *chain) take(s step, answer any) *failure {

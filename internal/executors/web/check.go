@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -71,6 +72,8 @@ type step struct {
 	Expect expectation `yaml:"expect"`
 	// Take keeps texts of the answer for later steps: a name, and the JSON pointer to the text. They never leave the probe.
 	Take map[string]string `yaml:"take"`
+	// Numbers are told by the fact: a name, and the JSON pointer to the number in the answer.
+	Numbers map[string]string `yaml:"numbers"`
 }
 
 // expectation is what an answer should be.
@@ -111,6 +114,8 @@ type CheckFact struct {
 	Latency time.Duration `cel:"latency"`
 	// StepMS is how long each step of the last try took, in milliseconds, by name.
 	StepMS map[string]any `cel:"step_ms"`
+	// Numbers are those that the steps ask for, by name; none of a step that was not answered as expected.
+	Numbers map[string]any `cel:"numbers"`
 	// Tries is how many were made.
 	Tries int64 `cel:"tries"`
 	// Failed is how many of them were sick.
@@ -224,12 +229,14 @@ func (s step) validatePointers() error {
 			}
 		}
 	}
-	for name, path := range s.Take {
-		if err := pointer(path).check(); err != nil {
-			return err
-		}
-		if name == "" || path == "" {
-			return errors.New("take needs names and pointers")
+	for word, named := range map[string]map[string]string{"take": s.Take, "numbers": s.Numbers} {
+		for name, path := range named {
+			if err := pointer(path).check(); err != nil {
+				return err
+			}
+			if name == "" || path == "" {
+				return errors.New(word + " needs names and pointers")
+			}
 		}
 	}
 	return nil
@@ -289,7 +296,16 @@ func (f CheckFact) summary(asked string, steps int) string {
 		times = fmt.Sprintf(", after %d of %d tries were sick", f.Failed, f.Tries)
 	}
 	if f.OK {
-		return fmt.Sprintf("all %d steps of the check of %s were answered as expected in %d ms%s", steps, asked, f.Latency.Milliseconds(), times)
+		return fmt.Sprintf("all %d steps of the check of %s were answered as expected in %d ms%s%s", steps, asked, f.Latency.Milliseconds(), times, f.told())
 	}
 	return strings.TrimSuffix(fmt.Sprintf("the check of %s failed in its step %s: %s%s", asked, f.FailedStep, f.Error, times), ": ")
+}
+
+// told shows the numbers.
+func (f CheckFact) told() string {
+	var words strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(f.Numbers)) {
+		fmt.Fprintf(&words, "; %s: %v", name, f.Numbers[name])
+	}
+	return words.String()
 }

@@ -51,6 +51,7 @@ func chainOfThree() []step {
 			Secrets: map[string]string{"password": "password"}, Take: map[string]string{"token": "/data/token"},
 		},
 		{Name: "query", Path: "/orders?status=pending", Bearer: "token", Use: map[string]string{"X-Session": "token"},
+			Numbers: map[string]string{"orders": "/count"},
 			Expect: expectation{JSON: map[string]any{"/count": map[string]any{"exists": true}, "/error": map[string]any{"exists": false}}}},
 	}
 }
@@ -133,6 +134,7 @@ func TestChain(t *testing.T) {
 		"redirected away": {"/orders", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://evil.example/", http.StatusFound)
 		}, CheckFact{FailedStep: "query", Reason: "status", Status: 302}, "status 302"},
+		"no number":          {"/orders", status(200, `{"count":"hunter2"}`), CheckFact{FailedStep: "query", Reason: "assertion", Status: 200}, "/count is no number"},
 		"there but unwanted": {"/orders", status(200, `{"count":1,"error":"x"}`), CheckFact{FailedStep: "query", Reason: "assertion", Status: 200}, "/error is another text"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -142,6 +144,9 @@ func TestChain(t *testing.T) {
 			got := CheckFact{OK: fact.OK, Sick: fact.Sick, FailedStep: fact.FailedStep, Reason: fact.Reason, Status: fact.Status}
 			if fmt.Sprint(got) != fmt.Sprint(tc.want) || !strings.Contains(answer.Summary, tc.summary) || len(answer.Unknown) > 0 {
 				t.Errorf("got %+v, %q, unknown %v", got, answer.Summary, answer.Unknown)
+			}
+			if orders, told := fact.Numbers["orders"]; told != fact.OK || told && orders != 3.0 {
+				t.Errorf("numbers %v", fact.Numbers)
 			}
 			if (fact.Failed > 0) != fact.Sick || len(fact.StepMS) == 0 {
 				t.Errorf("failed %d of %d tries, steps %v", fact.Failed, fact.Tries, fact.StepMS)
