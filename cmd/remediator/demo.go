@@ -22,10 +22,12 @@ import (
 )
 
 type demoOptions struct {
-	rules string
-	once  bool
-	speed float64
-	logs  bool
+	rules    string
+	once     bool
+	speed    float64
+	logs     bool
+	list     bool
+	scenario string
 }
 
 func newDemo() *cobra.Command {
@@ -35,9 +37,18 @@ func newDemo() *cobra.Command {
 		Short: "Play an on-call night: the real server and clients against stand-ins for Cloud Run, PagerDuty and Slack",
 		Long: "Play an on-call night in a sandbox on loopback: a bad deploy, a slow service, a rollback that does not heal, and a human who is faster.\n" +
 			"The rules are those of rules.yaml (or the shipped ones where there is no such file), with all times shortened.\n" +
-			"No connection, source or target of the file is used: all are replaced by stand-ins on this machine. With --once the exit code is the story's verdict.",
+			"No connection, source or target of the file is used: all are replaced by stand-ins on this machine. With --once the exit code is the story's verdict.\n" +
+			"With --scenario one page of the playbook is played, to its end and in a world of its own; --list names them.",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return demo(cmd.Context(), cmd.OutOrStdout(), o)
+			switch {
+			case o.list:
+				return listScenarios(cmd.OutOrStdout())
+			case o.scenario != "":
+				return demoScenario(cmd.Context(), cmd.OutOrStdout(), o)
+			default:
+				return demo(cmd.Context(), cmd.OutOrStdout(), o)
+			}
 		},
 	}
 	f := cmd.Flags()
@@ -45,10 +56,24 @@ func newDemo() *cobra.Command {
 	f.BoolVar(&o.once, "once", false, "end after the story, with its verdict as exit code")
 	f.Float64Var(&o.speed, "speed", 120, "how much shorter all times are")
 	f.BoolVar(&o.logs, "logs", false, "show the server's log")
+	f.StringVar(&o.scenario, "scenario", "", "play one scenario instead of the night; see --list")
+	f.BoolVar(&o.list, "list", false, "name the scenarios")
 	return cmd
 }
 
 func demo(ctx context.Context, out io.Writer, o demoOptions) error {
+	return onStage(ctx, out, o, func(s *stage) bool {
+		ok := s.play(ctx)
+		if !o.once && ctx.Err() == nil {
+			s.invite()
+			<-ctx.Done()
+		}
+		return ok
+	})
+}
+
+// onStage plays on a stage of its own, and reports as a problem what did not end as it should.
+func onStage(ctx context.Context, out io.Writer, o demoOptions, play func(*stage) bool) error {
 	dir, err := os.MkdirTemp("", "remediator-demo-")
 	if err != nil {
 		return fmt.Errorf("making a directory for the demo: %w", err)
@@ -59,12 +84,7 @@ func demo(ctx context.Context, out io.Writer, o demoOptions) error {
 		return err
 	}
 	defer s.close()
-	ok := s.play(ctx)
-	if !o.once && ctx.Err() == nil {
-		s.invite()
-		<-ctx.Done()
-	}
-	if !ok {
+	if !play(s) {
 		return errProblem
 	}
 	return nil
@@ -72,18 +92,19 @@ func demo(ctx context.Context, out io.Writer, o demoOptions) error {
 
 // stage is the running demo: world, server, and the place to tell of them.
 type stage struct {
-	out    io.Writer
-	dir    string
-	began  time.Time
-	speed  float64
-	world  *sandbox.World
-	app    *app
-	server *http.Server
-	url    string
+	out      io.Writer
+	dir      string
+	began    time.Time
+	speed    float64
+	patience time.Duration // of every single wait
+	world    *sandbox.World
+	app      *app
+	server   *http.Server
+	url      string
 }
 
 func newStage(ctx context.Context, out io.Writer, o demoOptions, dir string) (*stage, error) {
-	s := &stage{out: out, dir: dir, began: time.Now(), speed: o.speed}
+	s := &stage{out: out, dir: dir, began: time.Now(), speed: o.speed, patience: actTimeout}
 	world, err := sandbox.Start(sandbox.Config{Speed: o.speed, Seed: 7, Caller: "remediator"})
 	if err != nil {
 		return nil, fmt.Errorf("starting the sandbox: %w", err)
@@ -117,7 +138,7 @@ func (s *stage) raise(ctx context.Context, o demoOptions) error {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
 	s.app, err = newApp(ctx, appConfig{
-		Rules: path, Options: rules.Options{Speed: o.speed, Overlay: overlay}, DSN: "sqlite:" + filepath.Join(s.dir, "demo.db"),
+		Rules: path, Options: rules.Options{Speed: o.speed, Overlay: overlay, Addresses: s.addresses()}, DSN: "sqlite:" + filepath.Join(s.dir, "demo.db"),
 		Lease: store.DefaultLease, Log: log,
 	})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/mixillo/remediator/internal/guard"
 	edge "github.com/mixillo/remediator/internal/http"
 	"github.com/mixillo/remediator/internal/remediation"
+	"github.com/mixillo/remediator/internal/rules"
 	"github.com/mixillo/remediator/internal/sandbox"
 )
 
@@ -167,15 +168,15 @@ const (
 )
 
 // until polls a condition of the world.
-func until(ctx context.Context, what string, holds func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, actTimeout)
+func (s *stage) until(ctx context.Context, what string, holds func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for !holds() {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waited %s in vain until %s", actTimeout, what)
+			return fmt.Errorf("waited %s in vain until %s", s.patience, what)
 		case <-tick.C:
 		}
 	}
@@ -184,7 +185,7 @@ func until(ctx context.Context, what string, holds func() bool) error {
 
 func (s *stage) untilHealth(ctx context.Context, service string, healthy bool) error {
 	url, code := s.world.BackendURL(service)+"/health", 0
-	err := until(ctx, fmt.Sprintf("%s is healthy: %t", service, healthy), func() bool {
+	err := s.until(ctx, fmt.Sprintf("%s is healthy: %t", service, healthy), func() bool {
 		code = statusOf(ctx, url)
 		return (code == http.StatusOK) == healthy
 	})
@@ -209,19 +210,33 @@ func statusOf(ctx context.Context, url string) int {
 
 // untilSeen waits until the metrics show what the rule's condition asks for, as the monitoring that sends the alert would.
 func (s *stage) untilSeen(ctx context.Context, rule, target string) error {
+	return s.untilRule(ctx, rule, target, "the metrics show it", func(j rules.Judgement) bool { return j.Holds })
+}
+
+// untilJudged waits until the metrics suffice to judge the rule's condition.
+func (s *stage) untilJudged(ctx context.Context, rule, target string) error {
+	return s.untilRule(ctx, rule, target, "the metrics suffice", func(j rules.Judgement) bool { return j.Known })
+}
+
+func (s *stage) untilRule(ctx context.Context, rule, target, what string, is func(rules.Judgement) bool) error {
 	r, ok := s.app.book.Current().Rule(rule)
 	if !ok {
 		return fmt.Errorf("there is no rule %s", rule)
 	}
-	return until(ctx, "the metrics show it", func() bool { return s.app.engine.Holds(ctx, r, target).Holds })
+	return s.until(ctx, what, func() bool { return is(s.app.engine.Holds(ctx, r, target)) })
 }
 
 // follow tells of the run that the incident leads to until it is done and told.
 func (s *stage) follow(ctx context.Context, target, incident string) (remediation.Run, error) {
+	return s.followView(ctx, "a run for incident "+incident+" on "+target, func() (edge.RunView, bool) { return s.runOf(ctx, target, incident) })
+}
+
+// followView tells of a run until it is done and told.
+func (s *stage) followView(ctx context.Context, what string, look func() (edge.RunView, bool)) (remediation.Run, error) {
 	var run remediation.Run
 	told := 0
-	err := until(ctx, "a run for incident "+incident+" on "+target+" is done", func() bool {
-		view, ok := s.runOf(ctx, target, incident)
+	err := s.until(ctx, what+" is done", func() bool {
+		view, ok := look()
 		if !ok {
 			return false
 		}

@@ -299,10 +299,10 @@ func calmSooner(t *testing.T, shipped string) string {
 // swap replaces the one place of a text in the shipped rules.
 func swap(t *testing.T, text, old, now string) string {
 	t.Helper()
-	if n := strings.Count(text, old); n != 1 {
-		t.Fatalf("the shipped rules have %d places with %q, not one", n, old)
+	if !strings.Contains(text, old) {
+		t.Fatalf("the shipped rules have no place with %q", old)
 	}
-	return strings.Replace(text, old, now, 1)
+	return strings.ReplaceAll(text, old, now)
 }
 
 // called counts how often a human was paged after the incident began.

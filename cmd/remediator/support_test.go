@@ -72,8 +72,9 @@ func newHouse(t *testing.T, c houseConfig) *house {
 	}
 	world, err := sandbox.Start(sandbox.Config{Speed: c.speed, Seed: 7, Caller: programName})
 	succeed(t, err)
-	h := &house{stage: &stage{out: io.Discard, dir: shortDir(t), began: time.Now(), speed: c.speed, world: world}, log: &logBook{}}
+	h := &house{stage: &stage{out: io.Discard, dir: shortDir(t), began: time.Now(), speed: c.speed, patience: 90 * time.Second, world: world}, log: &logBook{}}
 	t.Cleanup(func() { _ = world.Close() })
+	succeed(t, h.surroundings())
 	for _, s := range c.services {
 		succeed(t, world.AddService(s))
 	}
@@ -99,7 +100,7 @@ func (h *house) raiseOn(t *testing.T, c houseConfig) {
 	succeed(t, os.WriteFile(h.rules, []byte(text), 0o600))
 	var err error
 	h.app, err = newApp(t.Context(), appConfig{
-		Rules: h.rules, Options: rules.Options{Speed: c.speed, Overlay: h.adapted(t, c.adapt)}, DSN: "sqlite:" + filepath.Join(h.dir, "r.db"),
+		Rules: h.rules, Options: rules.Options{Speed: c.speed, Overlay: h.adapted(t, c.adapt), Addresses: h.addresses()}, DSN: "sqlite:" + filepath.Join(h.dir, "r.db"),
 		Lease: 15 * time.Second, Log: slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	succeed(t, err)

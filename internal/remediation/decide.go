@@ -162,7 +162,8 @@ type choice struct {
 	stale     string // why a rule was not judged at all: the event is too old for it
 }
 
-// consider judges one candidate. A rule that cannot be judged bars those behind it: with its facts it might have come first.
+// consider judges one candidate. A rule that cannot be judged bars those behind it: with its facts it might have come first. One that skips
+// says of itself that they may do without.
 func (v *visit) consider(ctx context.Context, c *choice) {
 	observes := v.mode(v.rule) == rules.Observe
 	if age := v.e.Now().Sub(v.run.EventAt); age > v.rule.MaxAge && v.run.Granted != v.rule.Name { // whoever approved its plan knows how old it is
@@ -180,7 +181,7 @@ func (v *visit) consider(ctx context.Context, c *choice) {
 	switch {
 	case !j.Known:
 		v.ruling(Undecided, why(v.rule.Name, j))
-		if !observes {
+		if !observes && !v.rule.Skips {
 			c.undecided = first(c.undecided, why(v.rule.Name, j))
 		}
 	case !j.Holds:

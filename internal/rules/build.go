@@ -38,6 +38,7 @@ func (b *builder) rule(n *yaml.Node) *Rule {
 	}
 	b.name(dr)
 	dr.Description = dr.text.Description
+	dr.Skips = dr.text.Unknown == unknownSkips
 	dr.Mode = firstText(dr.text.Mode, b.defaults.Mode, Observe)
 	dr.matchers = b.parseMatchers(dr)
 	b.limits(dr)

@@ -68,6 +68,7 @@ type Rule struct {
 	Index       int            // place among the file's rules, from 0
 	Limits      guard.Limits   // the settle time covers how far the rule's own facts look back
 	Breaker     breaker.Policy // probe_after: 0s is one that only a release closes
+	Skips       bool           // where it cannot be judged, the rules behind it are; else it bars them
 	MaxAge      time.Duration  // events older than this are stale before the first act
 	Approval    Approval       // who answers a plan in mode approve
 	Verify      *Verify        // nil: the rule cannot end in `fixed`

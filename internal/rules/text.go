@@ -39,6 +39,7 @@ type ruleText struct {
 	Mode        Mode           `yaml:"mode"`
 	Gather      *yaml.Node     `yaml:"gather"`
 	If          string         `yaml:"if"`
+	Unknown     unknown        `yaml:"unknown"`
 	Do          []*yaml.Node   `yaml:"do"`
 	Hold        *time.Duration `yaml:"hold"`
 	Verify      *verifyText    `yaml:"verify"`
@@ -47,6 +48,18 @@ type ruleText struct {
 	Escalate    escalateText   `yaml:"escalate"`
 	Afterwards  []*yaml.Node   `yaml:"afterwards"`
 }
+
+// unknown is what becomes of the rules behind one that cannot be judged.
+type unknown string
+
+// The values of unknown.
+const (
+	unknownBars  unknown = "bars"
+	unknownSkips unknown = "skip"
+)
+
+// Values lists what can be written in the rules file.
+func (unknown) Values() []string { return []string{string(unknownBars), string(unknownSkips)} }
 
 // fromText is a target that a label of the alert names.
 type fromText struct {

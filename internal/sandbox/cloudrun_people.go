@@ -37,6 +37,12 @@ func (w *World) SetErrorRatio(service, revision string, ratio float64) error {
 	return err
 }
 
+// SetMemory changes the share of each instance's memory that is in use from
+// now on.
+func (w *World) SetMemory(service string, share float64) error {
+	return w.event(service, "set_memory", map[string]any{"share": share}, func(s *runService) { s.memory = share })
+}
+
 // ShowTraffic lets the service report traffic that does not flow, as if its
 // status were of another moment. The next change of traffic ends it.
 func (w *World) ShowTraffic(service string, shares ...Share) error {

@@ -18,11 +18,14 @@ type Fault struct {
 	Status        int           `json:"status"`      // 429, 500 …; 0 with Delay only delays
 	RetryAfter    time.Duration `json:"retry_after"` // told in the vendor's header, in whole seconds rounded up; 0 tells nothing
 	Count         int           `json:"count"`       // how many calls; 0 is one
+	For           time.Duration `json:"for"`         // all calls of so long, whatever Count is; not divided by Speed
 	Delay         time.Duration `json:"delay"`       // before anything happens; not divided by Speed
 	Drop          bool          `json:"drop"`        // close the connection without an answer
 	ApplyThenFail bool          `json:"apply_then_fail"`
 	Hang          bool          `json:"hang"`    // never answer; with ApplyThenFail after it took effect
 	Garbage       bool          `json:"garbage"` // answer 200 with what is no JSON; with ApplyThenFail after it took effect
+
+	until time.Time
 }
 
 // httpFaults is a middleware that spoils calls as told.
@@ -38,6 +41,9 @@ func (h *httpFaults) add(f Fault) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	f.Count = max(f.Count, 1)
+	if f.For > 0 {
+		f.Count, f.until = math.MaxInt, time.Now().Add(f.For)
+	}
 	h.all = append(h.all, f)
 }
 
@@ -45,7 +51,7 @@ func (h *httpFaults) take(r *http.Request) (Fault, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	i := slices.IndexFunc(h.all, func(f Fault) bool {
-		return f.Count > 0 && (f.Method == "" || f.Method == r.Method) && strings.HasPrefix(r.URL.Path, f.Path)
+		return f.Count > 0 && (f.until.IsZero() || time.Now().Before(f.until)) && (f.Method == "" || f.Method == r.Method) && strings.HasPrefix(r.URL.Path, f.Path)
 	})
 	if i < 0 {
 		return Fault{}, false

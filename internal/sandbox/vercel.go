@@ -20,6 +20,7 @@ type VercelDeployment struct {
 	State      string        `json:"state,omitempty"`  // READY (the default), BUILDING, QUEUED, ERROR, CANCELED
 	Staged     bool          `json:"staged,omitempty"` // it never served production
 	Rolling    bool          `json:"rolling,omitempty"`
+	Sick       bool          `json:"sick,omitempty"`    // while it serves, the site answers 503
 	Creator    string        `json:"creator,omitempty"` // default ann
 	Commit     string        `json:"commit,omitempty"`
 	Message    string        `json:"message,omitempty"` // of the commit
@@ -84,8 +85,28 @@ func newVercel(cfg Config, l *ledger, d *dice) *vercel {
 	mux.HandleFunc("GET /v6/deployments", v.serve(v.listDeployments))
 	mux.HandleFunc("POST /v1/projects/{project}/rollback/{deployment}", v.serve(v.rollBack))
 	mux.HandleFunc("POST /v10/projects/{project}/promote/{deployment}", v.serve(v.promote))
+	mux.HandleFunc("GET /sites/{project}/health", v.site)
 	v.system = newSystem("vercel", mux)
 	return v
+}
+
+// site answers as the project's production does, under /sites/PROJECT/health.
+func (v *vercel) site(w http.ResponseWriter, r *http.Request) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.settle(time.Now())
+	for _, p := range v.projects {
+		if p.Name != r.PathValue("project") {
+			continue
+		}
+		if i := slices.IndexFunc(p.Deployments, func(d VercelDeployment) bool { return d.ID == p.production }); i >= 0 && !p.Deployments[i].Sick {
+			writeJSON(w, http.StatusOK, object{"status": "ok", "deployment": p.production})
+			return
+		}
+		writeJSON(w, http.StatusServiceUnavailable, object{"status": "error"})
+		return
+	}
+	http.NotFound(w, r)
 }
 
 // vercelProblem is an answer of the API that is no success.

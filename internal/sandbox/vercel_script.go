@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -13,7 +14,7 @@ type VercelState struct {
 	Reason      string `json:"reason"`
 }
 
-// AddVercelProject scripts a project on Vercel.
+// AddVercelProject scripts a project on Vercel, or replaces the one of its id.
 func (w *World) AddVercelProject(script VercelProject) {
 	w.vercel.mu.Lock()
 	defer w.vercel.mu.Unlock()
@@ -24,7 +25,7 @@ func (w *World) AddVercelProject(script VercelProject) {
 			p.production = d.ID
 		}
 	}
-	w.vercel.projects = append(w.vercel.projects, p)
+	w.vercel.projects = append(slices.DeleteFunc(w.vercel.projects, func(o *vercelProject) bool { return o.ID == p.ID }), p)
 }
 
 func (d VercelDeployment) live() bool { return d.State == "READY" && !d.Staged }

@@ -52,7 +52,7 @@ func chainOfThree() []step {
 		},
 		{Name: "query", Path: "/orders?status=pending", Bearer: "token", Use: map[string]string{"X-Session": "token"},
 			Numbers: map[string]string{"orders": "/count"},
-			Expect: expectation{JSON: map[string]any{"/count": map[string]any{"exists": true}, "/error": map[string]any{"exists": false}}}},
+			Expect:  expectation{JSON: map[string]any{"/count": map[string]any{"exists": true}, "/error": map[string]any{"exists": false}}}},
 	}
 }
 
