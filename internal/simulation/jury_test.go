@@ -304,7 +304,7 @@ func (s *sim) committed(l *life, c remediation.Commit, err error) {
 		s.say("%s commits %s: %s %s %s", l.owner, c.Run.ID, c.Run.State, c.Run.Phase, c.Run.Outcome)
 		if c.Run.State == remediation.Done {
 			s.ended[c.Run.ID] = s.clock()
-			s.endings = append(s.endings, ending{at: s.clock(), stay: l.stay, run: c.Run})
+			s.endings = append(s.endings, ending{at: s.clock(), stay: l.stay, run: c.Run, unsure: s.unsure()})
 		}
 		if !s.watched && c.Run.State == remediation.Done && c.Run.Reason.Parks() {
 			s.watched = true
