@@ -63,6 +63,7 @@ func coreContract() map[string]func(*world) {
 		"budgets outlive the process":   budgetsOutlive,
 		"siblings":                      siblings,
 		"fires anew":                    firesAnew,
+		"siblings of the key":           siblingsOfTheKey,
 		"siblings on the target":        siblingsOnTheTarget,
 		"acts of later":                 actsOfLater,
 		"acts are renewed":              actsAreRenewed,

@@ -219,11 +219,12 @@ func readOwn(ctx context.Context, t tx, run string) (placed, error) {
 const siblingsSQL = `SELECT count(*) FROM runs WHERE id <> $1 AND origin <> 'follow_up'
 	AND (state <> 'done' OR outcome NOT IN ('fixed', 'resolved_itself') OR outcome = 'fixed' AND self_resolving = 1 AND ended_at = 0)
 	AND NOT (target = $2 AND state = 'done' AND outcome = 'refused' AND created_at <= $7)
-	AND (incident_id = $3 OR incident_key = $4 AND (incident_id = '' OR $5 = '') AND (ended_at = 0 OR ended_at > $6))`
+	AND (incident_id = $3 OR incident_key = $4 AND (ended_at = 0 OR (incident_id = '' OR $5 = '') AND ended_at > $6))`
 
 // countSiblings counts the other runs of the incident that are open, or done without being fixed or resolved by themselves, or fixed while
 // their sender, which would open the incident again, still says that they fire. The same incident is one id, or one key while both fired
-// and no ids say otherwise. Follow-ups do not count, nor what was refused earlier on the same target: the run itself is its next attempt.
+// and no ids say otherwise; of what still fires they cannot, because there is one open incident of a key. Follow-ups do not count, nor what
+// was refused earlier on the same target: the run itself is its next attempt.
 func countSiblings(ctx context.Context, t tx, own placed) (int, error) {
 	if own.IncidentID == "" && own.IncidentKey == "" {
 		return 0, nil
