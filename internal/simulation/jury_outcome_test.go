@@ -109,7 +109,7 @@ func (s *sim) heardAnew(e ending) bool {
 			continue
 		}
 		if newest.letter != nil && d.OccurredAt.Before(newest.letter.delivery.OccurredAt) {
-			return false // a word that came out of order
+			continue // a word that came out of order
 		}
 		newest = got
 	}

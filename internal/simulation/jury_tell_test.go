@@ -130,7 +130,8 @@ func (s *sim) judgeFixed(r remediation.Run, last *call) {
 	}
 	var well, since time.Duration = -1, -1
 	for _, look := range s.looks {
-		if look.void || look.run != r.ID || look.target != r.Target || look.kind != "look.health" || s.storeTime(look.at).Sub(s.storeTime(last.done)) < l.settle || look.at > s.ended[r.ID] {
+		settled := max(look.at-last.done, s.storeTime(look.at).Sub(s.storeTime(last.done))) // by the clock that has gone on further
+		if look.void || look.run != r.ID || look.target != r.Target || look.kind != "look.health" || look.at < last.done || settled < l.settle || look.at > s.ended[r.ID] {
 			continue
 		}
 		switch {

@@ -64,11 +64,12 @@ func relatedRuns(ctx context.Context, t tx, run remediation.Run) ([]remediation.
 	return all, nil
 }
 
-const endEpisodesSQL = `UPDATE runs SET ended_at = $1 WHERE (ended_at = 0 OR state <> 'done' AND ended_at < $1) AND (source = $2 AND episode = $3
+const endEpisodesSQL = `UPDATE runs SET ended_at = $1 WHERE (ended_at = 0 OR state <> 'done' AND ended_at < $1) AND joined_at <= $1 AND (source = $2 AND episode = $3
 	OR incident_id = $4 AND ($6 = '' OR fingerprint = $6) AND starts_at <= $1
 	OR incident_key = $5 AND ($6 = '' OR fingerprint = $6) AND starts_at <= $1)`
 
-// endEpisodes records that a firing ended, on the runs it made. By the key of an incident it ends only what began before: keys recur.
+// endEpisodes records that a firing ended, on the runs it made. By the key of an incident it ends only what began before: keys recur. An
+// end that is told late does not end what has joined a run since.
 func endEpisodes(ctx context.Context, t tx, r remediation.Resolution, now time.Time) error {
 	at := r.At
 	if at.IsZero() {
@@ -77,6 +78,22 @@ func endEpisodes(ctx context.Context, t tx, r remediation.Resolution, now time.T
 	_, err := t.Exec(ctx, endEpisodesSQL, micros(at), r.Source, orNull(r.Episode), orNull(r.IncidentID), orNull(r.IncidentKey), r.Fingerprint)
 	if err != nil {
 		return fmt.Errorf("recording the end of episode %s: %w", r.Episode, err)
+	}
+	return nil
+}
+
+// joins records that a firing has joined a run: of the run's own alert, if it is a later one, an earlier end is no end any more.
+func joins(ctx context.Context, t tx, a remediation.Admission, of alert.Alert) error {
+	var err error
+	if a.Anew {
+		_, err = t.Exec(ctx, `UPDATE runs SET ended_at = 0 WHERE id = $1`, a.Joins)
+	}
+	if err == nil && !a.Since.IsZero() {
+		_, err = t.Exec(ctx, `UPDATE runs SET joined_at = $1 WHERE id = $2 AND fingerprint = $3 AND joined_at < $1`,
+			micros(a.Since), a.Joins, alert.Fingerprint(of.Labels))
+	}
+	if err != nil {
+		return fmt.Errorf("joining a firing with run %s: %w", a.Joins, err)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 type run struct {
 	remediation.Run
 	ended  time.Time // when its episode resolved; zero while it fires
+	joined time.Time // when the newest firing of its alert began that has joined it; zero: none has
 	due    time.Time // when it needs a visit if nothing else happens; zero: never
 	linked bool      // it is in the fleet's chain
 	parked bool      // it was refused while it waited for a human's word, and is judged again after that
