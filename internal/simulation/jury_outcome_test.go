@@ -73,20 +73,26 @@ func (s *sim) judgeOver(e ending) {
 	}
 	last, asked := s.rereads[e.run.ID]
 	said := asked && last.Known && !last.Firing
-	s.holds(said || s.endHeard(e), "G14", "run %s ended because its alert did, which nobody has said", e.run.ID)
+	s.holds(said || len(s.endsHeard(e)) > 0, "G14", "run %s ended because its alert did, which nobody has said", e.run.ID)
 	s.holds(said || !s.heardAnew(e), "G17", "run %s ended because its alert had, and it fires anew", e.run.ID)
 }
 
-// endHeard reports whether a sender's word for the end of a run's alert reached the store before the run ended.
-func (s *sim) endHeard(e ending) bool {
+// endsHeard are the times at which a run's alert ended by the words of senders that reached the store before the run ended.
+func (s *sim) endsHeard(e ending) (ends []time.Time) {
 	r := e.run
-	return slices.ContainsFunc(s.stored, func(got receipt) bool {
-		return got.at <= e.at && slices.ContainsFunc(got.letter.delivery.Alerts, func(a alert.Alert) bool {
+	for _, got := range s.stored {
+		if got.at > e.at {
+			break
+		}
+		for _, a := range got.letter.delivery.Alerts {
 			same := a.Episode == r.Alert.Episode || a.IncidentID != "" && a.IncidentID == r.Alert.IncidentID ||
 				a.IncidentKey != "" && a.IncidentKey == r.Alert.IncidentKey || s.keyOf(a.IncidentID) == r.Alert.IncidentKey
-			return a.Status == alert.Resolved && !a.Merged && same
-		})
-	})
+			if a.Status == alert.Resolved && !a.Merged && same {
+				ends = append(ends, a.EndsAt)
+			}
+		}
+	}
+	return ends
 }
 
 // keyOf is the key of one of PagerDuty's incidents.
@@ -119,8 +125,9 @@ func (s *sim) heardAnew(e ending) bool {
 	if newest.letter == nil || newest.at >= e.stay.began || newest.at-s.sinceBeginning(newest.letter.delivery.OccurredAt) > time.Minute || newest.at < s.births[e.run.ID] {
 		return false
 	}
+	last := slices.MaxFunc(append(s.endsHeard(e), time.Time{}), time.Time.Compare) // PagerDuty may have ended the incident after the firing began
 	return slices.ContainsFunc(newest.letter.delivery.Alerts, func(a alert.Alert) bool {
-		return aboutOne(a, e.run.Alert) && a.Status == alert.Firing && a.StartsAt.After(e.run.Alert.StartsAt)
+		return aboutOne(a, e.run.Alert) && a.Status == alert.Firing && a.StartsAt.After(e.run.Alert.StartsAt) && a.StartsAt.After(last)
 	})
 }
 

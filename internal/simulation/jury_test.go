@@ -146,10 +146,11 @@ func (s *sim) judgeEpisode(c *call, rec memory.Record) {
 	}
 }
 
-// firesAnew reports whether the next firing of the same alert was heard of after a moment: a run that is at work goes on with it.
+// firesAnew reports whether the next firing of the same alert was heard of after a moment, or before it and has not ended: the end was told
+// late. A run that is at work goes on with it.
 func (s *sim) firesAnew(e *episode, after time.Duration) bool {
 	return slices.ContainsFunc(s.episodes, func(o *episode) bool {
-		return o != e && o.signal == e.signal && o.began > e.began && slices.ContainsFunc(o.accepted, func(at time.Duration) bool { return at >= after })
+		return o != e && o.signal == e.signal && o.began > e.began && slices.ContainsFunc(o.accepted, func(at time.Duration) bool { return at >= after || len(o.ends) == 0 })
 	})
 }
 
