@@ -51,6 +51,7 @@ type ledger struct {
 	hands     []hand
 	episodes  []*episode
 	received  []receipt
+	stored    []receipt // what reached the store, whether or not its sender was answered: the process may have died in between
 	pauses    []*pressed
 	file      *pressed // the stop button that is a file, while it is there
 	watched   bool     // whether somebody looks after the parked runs
