@@ -120,6 +120,11 @@ type TellPagerDuty struct {
 	Connection   string     // name under connections
 	ResolveWhen  Resolution // ResolveNever unless the file says otherwise
 	OpenIncident bool       // open an incident where an alert has none
+	// StatusUpdates tells the incident's subscribers what remediator begins, how it stands every Every (0: never), whom it calls, how it ended.
+	StatusUpdates bool
+	Every         time.Duration
+	// Snooze bounds how long an acknowledgement holds: PagerDuty pages again by itself after it, even if nothing is left of us. 0: it holds.
+	Snooze time.Duration
 }
 
 // TellSlack says where in Slack a run is told.
@@ -137,12 +142,6 @@ type Approval struct {
 	By     []string // names of those who may; empty: everyone who reaches the API
 	People int      // how many different ones have to say yes; at least 1
 	Self   bool     // whoever started the run by hand may say yes to it too
-}
-
-// Escalate says when a run that has not ended calls for a person, and what it asks of them.
-type Escalate struct {
-	After time.Duration
-	Need  string // what the person who is called should do or leave alone, in the words of the rules file
 }
 
 // The kinds of Afterward.

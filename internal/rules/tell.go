@@ -17,9 +17,12 @@ type tellText struct {
 }
 
 type tellPagerDutyText struct {
-	Connection   string     `yaml:"connection"`
-	ResolveWhen  Resolution `yaml:"resolve_when"`
-	OpenIncident *bool      `yaml:"open_incident"`
+	Connection    string         `yaml:"connection"`
+	ResolveWhen   Resolution     `yaml:"resolve_when"`
+	OpenIncident  *bool          `yaml:"open_incident"`
+	StatusUpdates *bool          `yaml:"status_updates"`
+	Every         *time.Duration `yaml:"every"`
+	Snooze        *time.Duration `yaml:"snooze"`
 
 	off bool
 }
@@ -56,6 +59,7 @@ func (b *builder) checkTell(d *decoder, t *tellText) {
 		if p.off = b.switchedOff(d.node(p, nil)); !p.off {
 			name := firstText(p.Connection, b.commonPagerDuty().Connection, pagerDuty)
 			b.needsConnection(d.node(&p.Connection, d.node(p, nil)), name, pagerDuty, "tell names it")
+			b.checkSnooze(d, p)
 		}
 	}
 	if s := t.Slack; s != nil {
@@ -64,6 +68,13 @@ func (b *builder) checkTell(d *decoder, t *tellText) {
 			b.needsConnection(d.node(&s.Connection, d.node(s, nil)), name, slack, "tell names it")
 			b.checkMentions(d, s)
 		}
+	}
+}
+
+// checkSnooze holds a snooze within PagerDuty's own bounds; 0s is none.
+func (b *builder) checkSnooze(d *decoder, p *tellPagerDutyText) {
+	if p.Snooze != nil && *p.Snooze != 0 && (*p.Snooze < time.Second || *p.Snooze > 7*day) {
+		b.at(d.node(p.Snooze, d.node(p, nil)), mistake{id: "bad-value", message: "PagerDuty snoozes an incident for between a second and 7 days"})
 	}
 }
 
@@ -109,9 +120,12 @@ func (b *builder) tellPagerDuty(own *tellPagerDutyText) *TellPagerDuty {
 	}
 	own, common := cmp.Or(own, &tellPagerDutyText{}), b.commonPagerDuty()
 	return &TellPagerDuty{
-		Connection:   firstText(own.Connection, common.Connection, pagerDuty),
-		ResolveWhen:  firstText(own.ResolveWhen, common.ResolveWhen, ResolveNever),
-		OpenIncident: firstWritten(false, own.OpenIncident, common.OpenIncident),
+		Connection:    firstText(own.Connection, common.Connection, pagerDuty),
+		ResolveWhen:   firstText(own.ResolveWhen, common.ResolveWhen, ResolveNever),
+		OpenIncident:  firstWritten(false, own.OpenIncident, common.OpenIncident),
+		StatusUpdates: firstWritten(false, own.StatusUpdates, common.StatusUpdates),
+		Every:         b.pick(updatesEvery, own.Every, common.Every),
+		Snooze:        firstWritten(0, own.Snooze, common.Snooze),
 	}
 }
 
