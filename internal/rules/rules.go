@@ -120,7 +120,7 @@ type TellPagerDuty struct {
 	Connection   string     // name under connections
 	ResolveWhen  Resolution // ResolveNever unless the file says otherwise
 	OpenIncident bool       // open an incident where an alert has none
-	// StatusUpdates tells the incident's subscribers what remediator begins, how it stands every Every (0: never), whom it calls, how it ended.
+	// StatusUpdates tells the incident's subscribers what remediator begins, how it stands every Every (0: never), that it calls a human, how it ended.
 	StatusUpdates bool
 	Every         time.Duration
 	// Snooze bounds how long an acknowledgement holds: PagerDuty pages again by itself after it, even if nothing is left of us. 0: it holds.

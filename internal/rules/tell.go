@@ -57,6 +57,7 @@ func (b *builder) switchedOff(n *yaml.Node) bool {
 func (b *builder) checkTell(d *decoder, t *tellText) {
 	if p := t.PagerDuty; p != nil {
 		if p.off = b.switchedOff(d.node(p, nil)); !p.off {
+			b.checkUpdates(d, p)
 			name := firstText(p.Connection, b.commonPagerDuty().Connection, pagerDuty)
 			b.needsConnection(d.node(&p.Connection, d.node(p, nil)), name, pagerDuty, "tell names it")
 			b.checkSnooze(d, p)
@@ -68,6 +69,13 @@ func (b *builder) checkTell(d *decoder, t *tellText) {
 			b.needsConnection(d.node(&s.Connection, d.node(s, nil)), name, slack, "tell names it")
 			b.checkMentions(d, s)
 		}
+	}
+}
+
+// checkUpdates reports a time between status updates where none are told.
+func (b *builder) checkUpdates(d *decoder, p *tellPagerDutyText) {
+	if p.Every != nil && !firstWritten(false, p.StatusUpdates, b.commonPagerDuty().StatusUpdates) {
+		b.at(d.node(p.Every, d.node(p, nil)), mistake{id: "bad-value", message: "every says how often status updates are told, and none are", hint: "write status_updates: true beside it"})
 	}
 }
 
@@ -119,14 +127,17 @@ func (b *builder) tellPagerDuty(own *tellPagerDutyText) *TellPagerDuty {
 		return nil
 	}
 	own, common := cmp.Or(own, &tellPagerDutyText{}), b.commonPagerDuty()
-	return &TellPagerDuty{
+	t := &TellPagerDuty{
 		Connection:    firstText(own.Connection, common.Connection, pagerDuty),
 		ResolveWhen:   firstText(own.ResolveWhen, common.ResolveWhen, ResolveNever),
 		OpenIncident:  firstWritten(false, own.OpenIncident, common.OpenIncident),
 		StatusUpdates: firstWritten(false, own.StatusUpdates, common.StatusUpdates),
-		Every:         b.pick(updatesEvery, own.Every, common.Every),
 		Snooze:        firstWritten(0, own.Snooze, common.Snooze),
 	}
+	if t.StatusUpdates {
+		t.Every = b.pick(updatesEvery, own.Every, common.Every)
+	}
+	return t
 }
 
 // tellSlack merges what a rule says (nil: nothing) with the defaults. Where neither says anything Slack is not told.
