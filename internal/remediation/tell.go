@@ -125,7 +125,7 @@ func (v *visit) acknowledge(c executors.Change) {
 	}
 	v.send(Message{Channel: PagerDuty, Kind: Acknowledge, Snooze: snooze})
 	v.publish(sentence(about))
-	v.tell(Slack, Post, v.headline()+": "+about)
+	v.tell(Slack, Post, fmt.Sprintf("Acknowledged: %s\nNext: %s", v.headline(), about))
 }
 
 // tellOutcome leaves the note and, as the outcome asks, resolves or calls a human.

@@ -324,14 +324,24 @@ type Message struct {
 	Attempts  int          `json:"attempts"` // begun, including one whose end is unknown
 	NotBefore time.Time    `json:"not_before,omitzero"`
 	RemoteID  string       `json:"remote_id,omitempty"` // what the system calls it
+	Thread    string       `json:"thread,omitempty"`    // of Slack, found for its first attempt; empty for what begins one
 	Error     string       `json:"error,omitempty"`
 	CreatedAt time.Time    `json:"created_at"`
 	EndedAt   time.Time    `json:"ended_at,omitzero"`
 }
 
-// Continues reports whether the message is about the incident that the run before it has told of: keys recur, and the open incident of its
-// key may be another one by now. Slack's threads are a run's own.
-func (m Message) Continues() bool { return m.After != "" && m.Channel == PagerDuty }
+// Root is what later messages about the same go by: on PagerDuty the incident, in Slack the thread that the message stands in or has begun.
+func (m Message) Root() string {
+	if m.Thread != "" {
+		return m.Thread
+	}
+	return m.RemoteID
+}
+
+// Beside reports whether both messages are told in the same room, so that one can stand in the other's thread.
+func (m Message) Beside(other Message) bool {
+	return m.Channel == other.Channel && m.Connection == other.Connection && m.Room == other.Room
+}
 
 // MessageState tells how far a message is.
 type MessageState string

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/mixillo/remediator/internal/connect"
+	"github.com/mixillo/remediator/internal/remediation"
 )
 
 // slackPort is Slack as one life of a replica reaches it.
@@ -29,8 +30,25 @@ func (p *slackPort) Post(ctx context.Context, post connect.Post) (string, error)
 		}
 	}
 	p.s.posts = append(p.s.posts, post.Text+"\n"+post.Marker)
+	ts := fmt.Sprintf("ts-%d", len(p.s.posts))
+	p.s.judgeRoom(post, ts)
 	p.leave("post", true)
-	return fmt.Sprintf("ts-%d", len(p.s.posts)), nil
+	return ts, nil
+}
+
+// judgeRoom: what is posted of one incident stands in one thread, whichever run it is of.
+func (s *sim) judgeRoom(post connect.Post, ts string) {
+	thread := post.Thread
+	if thread == "" {
+		thread = ts
+	}
+	rec, ok := s.record(post.Marker[:max(strings.LastIndexByte(post.Marker, '-'), 0)])
+	if !ok || rec.Run.Origin != remediation.ByAlert || rec.Run.Alert.Source != "pd" || rec.Run.Alert.IncidentID == "" {
+		return // by the other road the incident may have become known only later
+	}
+	former, known := s.threads[rec.Run.Alert.IncidentID]
+	s.holds(!known || former == thread, "G2", "the posts of incident %s stand in the threads %s and %s", rec.Run.Alert.IncidentID, former, thread)
+	s.threads[rec.Run.Alert.IncidentID] = thread
 }
 
 // Find finds a post by its marker.
