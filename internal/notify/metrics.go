@@ -21,7 +21,7 @@ var kinds = map[remediation.Channel][]remediation.MessageKind{
 		remediation.Acknowledge, remediation.Note, remediation.Resolve, remediation.Escalate,
 		remediation.Prioritise, remediation.AskResponders, remediation.StatusUpdate,
 	},
-	remediation.Slack: {remediation.Post, remediation.Escalate, remediation.Replace},
+	remediation.Slack: {remediation.Post, remediation.Escalate, remediation.Replace, remediation.ReportRun},
 }
 
 type metrics struct {

@@ -143,6 +143,7 @@ func (v *visit) tellOutcome() {
 		text = v.resolved()
 	}
 	v.tell(Slack, Post, text)
+	v.tellReport()
 	if v.mayResolve() {
 		v.tell(PagerDuty, Resolve, v.run.Detail)
 	}
@@ -184,6 +185,9 @@ func (v *visit) report() string {
 		fmt.Fprintf(&b, "\nHow it was verified\n- %s\n", v.run.Detail)
 	}
 	v.reportUndo(&b)
+	if v.reported() {
+		fmt.Fprintf(&b, "\nreport: remediator report %s", v.run.ID)
+	}
 	if v.fleet.Seq > 0 {
 		fmt.Fprintf(&b, "\nfleet head %s", v.fleet)
 	}

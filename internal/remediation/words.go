@@ -284,8 +284,9 @@ const (
 	AskResponders MessageKind = "responders"
 	StatusUpdate  MessageKind = "status_update"
 
-	Post    MessageKind = "post"
-	Replace MessageKind = "replace" // takes the place of an earlier post, with its buttons
+	Post      MessageKind = "post"
+	ReportRun MessageKind = "report"  // posts a part of the report of a run that is over, as the records say when it is told
+	Replace   MessageKind = "replace" // takes the place of an earlier post, with its buttons
 )
 
 // opens reports whether a message of the kind may open an incident where there is none: what only adds to one may not.
@@ -311,6 +312,7 @@ type Message struct {
 	Priority string         `json:"priority,omitempty"`
 	Snooze   time.Duration  `json:"snooze,omitempty"`
 	Asks     string         `json:"asks,omitempty"` // digest of the plan that a post asks about, with buttons
+	Part     int            `json:"part,omitempty"` // of the report: its place among Report.Posts
 	Of       string         `json:"of,omitempty"`   // the message that this one takes the place of
 	// Open asks to open an incident through Events v2 when there is none for the key; Summary and Severity describe it.
 	Open     bool   `json:"open,omitempty"`

@@ -132,6 +132,7 @@ type TellSlack struct {
 	Connection string        // name under connections
 	Channel    string        // empty: the connection's channel
 	Every      time.Duration // how often people are told how a run at work stands; 0: never
+	Report     bool          // the report of a run that has acted or called a human is posted at its end
 	// Mention are the people whom a call for help names: ids of Slack users (U…, W…) or user groups (S…), or here or channel.
 	Mention []string
 }

@@ -32,6 +32,7 @@ type tellSlackText struct {
 	Channel    string         `yaml:"channel"`
 	Every      *time.Duration `yaml:"every"`
 	Mention    []string       `yaml:"mention"`
+	Report     *bool          `yaml:"report"`
 
 	off bool
 }
@@ -152,5 +153,6 @@ func (b *builder) tellSlack(own *tellSlackText) *TellSlack {
 		Channel:    firstText(own.Channel, common.Channel),
 		Every:      b.pick(updatesEvery, own.Every, common.Every),
 		Mention:    either(own.Mention, common.Mention),
+		Report:     firstWritten(true, own.Report, common.Report),
 	}
 }

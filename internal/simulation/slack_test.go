@@ -51,6 +51,16 @@ func (s *sim) judgeRoom(post connect.Post, ts string) {
 	s.threads[rec.Run.Alert.IncidentID] = thread
 }
 
+// report is a run's as the store has it; what it says has ended.
+func (l *life) report(_ context.Context, run string) (remediation.Report, error) {
+	rec, ok := l.s.record(run)
+	if !ok {
+		return remediation.Report{}, remediation.ErrNotFound
+	}
+	l.s.holds(rec.Run.State == remediation.Done, "G14", "the report of run %s is posted while it is %s", run, rec.Run.State)
+	return remediation.NewReport(remediation.Told{Run: rec.Run, Steps: rec.Steps, Rulings: rec.Rulings, Entries: rec.Entries}), nil
+}
+
 // Find finds a post by its marker.
 func (p *slackPort) Find(_ context.Context, _, _, marker string) (string, bool, error) {
 	p.enter("find post")
