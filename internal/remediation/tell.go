@@ -44,11 +44,14 @@ func (v *visit) telling() rules.Tell {
 
 // tell puts a message into the outbox, in the transaction of what it tells of.
 func (v *visit) tell(channel Channel, kind MessageKind, text string) {
-	m := Message{
-		ID: fmt.Sprintf("%s-%d", v.run.ID, v.run.Told), Run: v.run.ID, Seq: v.run.Told, Channel: channel, Kind: kind, Text: text,
-		IncidentID: v.run.Alert.IncidentID, IncidentKey: v.run.Alert.IncidentKey, State: MessageQueued, CreatedAt: v.out.Now,
-		After: v.run.Parent,
-	}
+	v.send(Message{Channel: channel, Kind: kind, Text: text})
+}
+
+// send is tell for a message that says more than its text.
+func (v *visit) send(m Message) {
+	m.ID, m.Run, m.Seq = fmt.Sprintf("%s-%d", v.run.ID, v.run.Told), v.run.ID, v.run.Told
+	m.IncidentID, m.IncidentKey, m.After = v.run.Alert.IncidentID, v.run.Alert.IncidentKey, v.run.Parent
+	m.State, m.CreatedAt = MessageQueued, v.out.Now
 	if !v.address(&m) {
 		return
 	}
@@ -64,7 +67,7 @@ func (v *visit) address(m *Message) bool {
 		if to.PagerDuty == nil || m.IncidentID == "" && m.IncidentKey == "" {
 			return false
 		}
-		m.Connection, m.Open = to.PagerDuty.Connection, to.PagerDuty.OpenIncident && v.mayOpen()
+		m.Connection, m.Open = to.PagerDuty.Connection, to.PagerDuty.OpenIncident && v.mayOpen() && m.Kind.opens()
 		m.Summary, m.Severity = v.headline(), v.run.Alert.Labels["severity"]
 	case Slack:
 		if to.Slack == nil {
@@ -115,37 +118,14 @@ func (v *visit) acknowledge(c executors.Change) {
 		return
 	}
 	v.run.Acked = true
-	v.tell(PagerDuty, Acknowledge, "")
-	v.tell(Slack, Post, fmt.Sprintf("%s: rule %s is about to %s", v.headline(), v.run.Rule, c.Summary))
-}
-
-// escalateLate calls a human once a run has been at it for too long.
-func (v *visit) escalateLate() {
-	if v.run.State == Done || v.rule == nil || !v.run.Acted || v.run.Escalated || !v.run.ByRule() {
-		return
+	about := fmt.Sprintf("rule %s is about to %s", v.run.Rule, c.Summary)
+	var snooze time.Duration
+	if to := v.telling().PagerDuty; to != nil {
+		snooze = to.Snooze
 	}
-	if after := v.patience(); after > 0 && v.out.Now.Sub(v.run.CreatedAt) >= after {
-		v.escalate(fmt.Sprintf("not fixed within %s; remediator is still at it", after))
-	}
-}
-
-// patience is how long people leave the run alone: what the severity allows, but never longer than the rule says.
-func (v *visit) patience() time.Duration {
-	severity, _ := v.set.Severity(v.run.Alert.Labels)
-	if own := v.rule.Escalate.After; severity.After <= 0 || own > 0 && own < severity.After {
-		return own
-	}
-	return severity.After
-}
-
-func (v *visit) escalate(why string) {
-	if v.run.Escalated {
-		return
-	}
-	v.run.Escalated = true
-	v.journal(EntryEscalated, why)
-	v.tell(PagerDuty, Escalate, why)
-	v.tell(Slack, Escalate, v.handover(why))
+	v.send(Message{Channel: PagerDuty, Kind: Acknowledge, Snooze: snooze})
+	v.publish(sentence(about))
+	v.tell(Slack, Post, fmt.Sprintf("Acknowledged: %s\nNext: %s", v.headline(), about))
 }
 
 // tellOutcome leaves the note and, as the outcome asks, resolves or calls a human.
@@ -156,28 +136,16 @@ func (v *visit) tellOutcome() {
 	}
 	text := v.report()
 	v.tell(PagerDuty, Note, text)
+	if v.run.Acked || v.run.Escalated {
+		v.publish(sentence(outcomeWords(v.run.Outcome) + ": " + v.run.Detail))
+	}
 	if v.run.Outcome == Fixed {
 		text = v.resolved()
 	}
 	v.tell(Slack, Post, text)
+	v.tellReport()
 	if v.mayResolve() {
 		v.tell(PagerDuty, Resolve, v.run.Detail)
-	}
-}
-
-// callsHuman: whatever silenced the pager or touched something and did not end well wakes somebody; so does a rule that only diagnoses.
-func (v *visit) callsHuman() bool {
-	switch v.run.Outcome {
-	case Fixed, ResolvedItself:
-		return false
-	case Undone:
-		return v.run.ByRule()
-	case Observed:
-		return v.run.Mode == string(rules.Auto) && v.run.ByRule()
-	case RefusedRun:
-		return v.run.Acked
-	default:
-		return true
 	}
 }
 
@@ -217,6 +185,9 @@ func (v *visit) report() string {
 		fmt.Fprintf(&b, "\nHow it was verified\n- %s\n", v.run.Detail)
 	}
 	v.reportUndo(&b)
+	if v.reported() {
+		fmt.Fprintf(&b, "\nreport: remediator report %s", v.run.ID)
+	}
 	if v.fleet.Seq > 0 {
 		fmt.Fprintf(&b, "\nfleet head %s", v.fleet)
 	}

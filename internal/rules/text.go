@@ -121,11 +121,6 @@ type freezeText struct {
 	Until    *time.Time     `yaml:"until"`
 }
 
-type escalateText struct {
-	After *time.Duration `yaml:"after"`
-	Need  string         `yaml:"need"`
-}
-
 type scaleBackText struct {
 	If     string         `yaml:"if" rules:"required"`
 	Hold   *time.Duration `yaml:"hold"`

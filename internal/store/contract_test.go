@@ -71,6 +71,9 @@ func coreContract() map[string]func(*world) {
 		"outbox order":                  outboxOrder,
 		"outbox retry":                  outboxRetry,
 		"outbox across runs":            outboxAfter,
+		"one thread for an incident":    oneThread,
+		"a thread for each incident":    threadsApart,
+		"a thread is begun once":        threadBegunOnce,
 	}
 }
 
