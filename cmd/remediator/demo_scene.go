@@ -118,6 +118,7 @@ func (s *stage) connection(config connect.Config, files map[string]string) map[s
 	case *connect.GoogleConfig:
 		return map[string]any{
 			"kind": "google_cloud", "project": "mixillo", "region": "europe-west1", "endpoint": s.world.GoogleEndpoint(), "insecure": true,
+			"compute_endpoint": s.world.URL("compute"),
 		}
 	case *connect.SlackConfig:
 		return map[string]any{

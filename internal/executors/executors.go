@@ -106,9 +106,12 @@ type Change struct {
 	After   State  `json:"after"`
 	// Selects are the system's names of all that the change touches, never a pattern; nil where it selects nothing beside the target.
 	Selects []string `json:"selects,omitempty"`
-	// Networks are those that the change opens or blocks, and Lasts how long they stay.
-	Networks   []netip.Prefix  `json:"networks,omitempty"`
+	// Networks are those that the change opens or blocks.
+	Networks []netip.Prefix `json:"networks,omitempty"`
+	// Lasts is for how long the change is made; 0: until somebody changes it again. When that is over the engine takes the change back by
+	// Undo, unless EndsItself says that the system ends it by itself.
 	Lasts      time.Duration   `json:"lasts,omitempty"`
+	EndsItself bool            `json:"ends_itself,omitempty"`
 	Etag       string          `json:"etag"` // the precondition: what the target's version was when planned
 	Data       json.RawMessage `json:"data,omitempty"`
 	UndoHint   string          `json:"undo_hint,omitempty"` // a command or sentence for people; empty: there is no known inverse

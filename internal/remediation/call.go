@@ -97,6 +97,8 @@ func (v *visit) decideAgain() {
 	switch {
 	case before >= 0:
 		v.run.Step, v.run.Phase = before, PhaseObserve
+	case v.run.Ends():
+		v.expireLater("the last call had no effect")
 	case v.run.Origin == ByFollowUp:
 		v.backToCalm()
 	}

@@ -36,7 +36,7 @@ func (v *visit) telling() rules.Tell {
 	if rule := v.teller(); rule != nil {
 		return rule.Tell
 	}
-	if !v.run.Acted {
+	if !v.run.Acted && !v.run.Ends() {
 		return rules.Tell{}
 	}
 	return rules.Tell{PagerDuty: &rules.TellPagerDuty{Connection: pagerDutyConnection(v.set)}}
@@ -174,8 +174,8 @@ func (v *visit) callsHuman() bool {
 		return v.run.ByRule()
 	case Observed:
 		return v.run.Mode == string(rules.Auto) && v.run.ByRule()
-	case RefusedRun:
-		return v.run.Acked
+	case RefusedRun: // what outlasts its time and is in a person's hand, that person knows of
+		return v.run.Acked || v.run.Ends() && v.run.Reason != guard.HumanHand
 	default:
 		return true
 	}
@@ -213,6 +213,7 @@ func (v *visit) report() string {
 	fmt.Fprintf(&b, "rule %s, target %s, mode %s\n", first(v.run.Rule, "(none chosen)"), v.run.Target, first(v.run.Mode, "-"))
 	v.reportSeen(&b)
 	v.reportDone(&b)
+	v.reportUntil(&b)
 	if v.run.Outcome == Fixed {
 		fmt.Fprintf(&b, "\nHow it was verified\n- %s\n", v.run.Detail)
 	}
