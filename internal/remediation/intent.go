@@ -125,7 +125,7 @@ func (v *visit) planned(ctx context.Context, kind string, action executors.Actio
 	if err := v.keep(ctx); err != nil {
 		return executors.Change{}, err
 	}
-	bounded, cancel := v.bounded(ctx, 0)
+	bounded, cancel := v.bounded(ctx, v.rungTimeout(kind))
 	defer cancel()
 	defer v.catchUp()
 	var change executors.Change
