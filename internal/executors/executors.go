@@ -117,13 +117,10 @@ type Change struct {
 	UndoHint   string          `json:"undo_hint,omitempty"` // a command or sentence for people; empty: there is no known inverse
 	Reversible bool            `json:"reversible"`          // Undo is known and safe to try
 	Evidence   []string        `json:"evidence,omitempty"`  // sentences that made the plan legal
-	Debt       string          `json:"debt,omitempty"`      // what the change leaves to be settled: DebtPinnedTraffic or ""
+	Debt       string          `json:"debt,omitempty"`      // what the change leaves to be settled, such as DebtPinnedTraffic; "": nothing
 	Settles    string          `json:"settles,omitempty"`   // the debt that the change takes back
 	PlannedAt  time.Time       `json:"planned_at"`
 }
-
-// DebtPinnedTraffic is left by a rollback: later deploys serve nothing until the traffic is unpinned.
-const DebtPinnedTraffic = "pinned_traffic"
 
 // Digest identifies what a change would do, and not when or against which version it was planned.
 func (c Change) Digest() string {

@@ -217,7 +217,7 @@ func (v *visit) tellDebt(after rules.Afterward, debt executors.DebtState) {
 		v.out.Debts = append(v.out.Debts, Debt{Target: v.run.Target, Kind: after.Of, Run: v.run.Parent, Idle: debt.Idle})
 		if debt.Idle != "" {
 			v.journal(EntryObserved, "a new deploy has no effect: "+debt.Idle)
-			v.tellIdle(debt.Idle)
+			v.tellIdle(after.Of, debt.Idle)
 		}
 	}
 	if v.run.SampledAt.IsZero() {
@@ -225,7 +225,7 @@ func (v *visit) tellDebt(after rules.Afterward, debt executors.DebtState) {
 	}
 	if v.out.Now.Sub(v.run.SampledAt) >= after.Every {
 		v.run.SampledAt = v.out.Now
-		v.tellReminder(v.out.Now.Sub(v.run.CreatedAt))
+		v.tellReminder(after.Of, v.out.Now.Sub(v.run.CreatedAt))
 	}
 }
 

@@ -115,8 +115,8 @@ func (t Told) guards() string {
 // actions are what is left for people.
 func (t Told) actions() (items []string) {
 	for _, s := range t.Steps {
-		if s.State == StepApplied && !s.Undo && t.Run.Outcome != Undone && s.Change.Debt == executors.DebtPinnedTraffic {
-			items = append(items, fmt.Sprintf("release a mended revision, then `remediator unpin %s`: until then new deploys serve nothing", t.Run.Target))
+		if s.State == StepApplied && !s.Undo && t.Run.Outcome != Undone && s.Change.Debt != "" {
+			items = append(items, fmt.Sprintf("release what is mended, then `remediator unpin %s`: until then %s", t.Run.Target, executors.LookupDebt(s.Change.Debt).Effect))
 		}
 	}
 	switch t.Run.Outcome {
