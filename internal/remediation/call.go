@@ -98,16 +98,26 @@ func (v *visit) decideAgain() {
 	switch {
 	case before >= 0:
 		v.run.Step, v.run.Phase = before, PhaseObserve
+	case v.run.Ends():
+		v.expireLater("the last call had no effect")
 	case v.run.Origin == ByFollowUp:
 		v.backToCalm()
 	}
 }
 
+// rungTimeout is how long the rule lets one call of its rung take; 0 where it says nothing, such as of another run's act that is taken back.
+func (v *visit) rungTimeout(kind string) time.Duration {
+	if !v.run.ByRule() || v.run.Rung >= len(v.bound.Actions) || v.bound.Actions[v.run.Rung].Kind != kind {
+		return 0
+	}
+	return v.bound.Actions[v.run.Rung].Timeout
+}
+
 func (v *visit) call(ctx context.Context, action executors.Action) (executors.Receipt, error) {
-	bounded, cancel := v.bounded(ctx, 0)
+	step := v.step()
+	bounded, cancel := v.bounded(ctx, v.rungTimeout(step.Kind))
 	defer cancel()
 	defer v.catchUp()
-	step := v.step()
 	began := time.Now()
 	var receipt executors.Receipt
 	err := v.e.Systems.Do(executors.System(step.Kind), v.wayBack(), func() (err error) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/rules"
 )
 
@@ -67,8 +68,8 @@ func (v *visit) callsHuman() bool {
 		return v.run.ByRule()
 	case Observed:
 		return v.run.Mode == string(rules.Auto) && v.run.ByRule()
-	case RefusedRun:
-		return v.run.Acked
+	case RefusedRun: // what outlasts its time and is in a person's hand, that person knows of
+		return v.run.Acked || v.run.Ends() && v.run.Reason != guard.HumanHand
 	default:
 		return true
 	}

@@ -53,6 +53,7 @@ type ReportChange struct {
 	After   executors.State `json:"after,omitempty"`
 	Because []string        `json:"because,omitempty"`
 	Undo    string          `json:"undo,omitempty"`
+	Until   string          `json:"until,omitempty"` // for how long it stands, if it was made for a time and still does
 }
 
 // NewReport gathers the report of a run, over or not.
@@ -78,9 +79,14 @@ func NewReport(t Told) Report {
 	for _, v := range t.Rulings {
 		r.Verdicts = append(r.Verdicts, fmt.Sprintf("%s: %s %s", v.Rule, v.Verdict, v.Detail))
 	}
+	until := map[int]string{}
+	for _, s := range expiring(t.Steps) {
+		until[s.Seq] = untilWords(s)
+	}
 	for _, s := range t.Steps {
 		r.Changes = append(r.Changes, ReportChange{
-			Summary: s.Change.Summary, Result: stepWords(s), Before: s.Change.Before, After: s.Change.After, Because: s.Change.Evidence, Undo: s.Change.UndoHint,
+			Summary: s.Change.Summary, Result: stepWords(s), Before: s.Change.Before, After: s.Change.After, Because: s.Change.Evidence,
+			Undo: s.Change.UndoHint, Until: until[s.Seq],
 		})
 	}
 	if t.Run.Actor != "" {
@@ -109,8 +115,8 @@ func (t Told) guards() string {
 // actions are what is left for people.
 func (t Told) actions() (items []string) {
 	for _, s := range t.Steps {
-		if s.State == StepApplied && !s.Undo && t.Run.Outcome != Undone && s.Change.Debt == executors.DebtPinnedTraffic {
-			items = append(items, fmt.Sprintf("release a mended revision, then `remediator unpin %s`: until then new deploys serve nothing", t.Run.Target))
+		if s.State == StepApplied && !s.Undo && t.Run.Outcome != Undone && s.Change.Debt != "" {
+			items = append(items, fmt.Sprintf("release what is mended, then `remediator unpin %s`: until then %s", t.Run.Target, executors.LookupDebt(s.Change.Debt).Effect))
 		}
 	}
 	switch t.Run.Outcome {
@@ -182,6 +188,9 @@ func (r Report) changes() (items []string) {
 		}
 		for _, why := range c.Because {
 			text += "; because " + why
+		}
+		if c.Until != "" {
+			text += "; it stands " + c.Until
 		}
 		items = append(items, text)
 	}

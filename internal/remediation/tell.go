@@ -36,7 +36,7 @@ func (v *visit) telling() rules.Tell {
 	if rule := v.teller(); rule != nil {
 		return rule.Tell
 	}
-	if !v.run.Acted {
+	if !v.run.Acted && !v.run.Ends() {
 		return rules.Tell{}
 	}
 	return rules.Tell{PagerDuty: &rules.TellPagerDuty{Connection: pagerDutyConnection(v.set)}}
@@ -159,17 +159,18 @@ func (v *visit) mayResolve() bool {
 	return !v.run.Alert.SelfResolving || !v.episode.EndedAt.IsZero()
 }
 
-func (v *visit) tellReminder(since time.Duration) {
-	text := fmt.Sprintf("reminder: the traffic of %s has been pinned for %s by run %s; new deploys serve nothing until `remediator unpin %s`",
-		v.run.Target, since.Round(time.Minute), v.run.Parent, v.run.Target)
+func (v *visit) tellReminder(debt string, since time.Duration) {
+	kind := executors.LookupDebt(debt)
+	text := fmt.Sprintf("reminder: on %s %s for %s by run %s; %s until `remediator unpin %s`",
+		v.run.Target, kind.Been, since.Round(time.Minute), v.run.Parent, kind.Effect, v.run.Target)
 	v.tell(PagerDuty, Note, text)
 	v.tell(Slack, Post, text)
 }
 
 // tellIdle says that a deploy serves nothing, which its pipeline calls a success.
-func (v *visit) tellIdle(idle string) {
-	text := fmt.Sprintf("the new deploy %s of %s serves nothing: the traffic is pinned since run %s; `remediator unpin %s` lets it serve",
-		idle, v.run.Target, v.run.Parent, v.run.Target)
+func (v *visit) tellIdle(debt, idle string) {
+	text := fmt.Sprintf("the new deploy %s of %s serves nothing: %s since run %s; `remediator unpin %s` lets it serve",
+		idle, v.run.Target, executors.LookupDebt(debt).Is, v.run.Parent, v.run.Target)
 	v.tell(PagerDuty, Note, text)
 	v.tell(Slack, Post, text)
 }
@@ -181,6 +182,7 @@ func (v *visit) report() string {
 	fmt.Fprintf(&b, "rule %s, target %s, mode %s\n", first(v.run.Rule, "(none chosen)"), v.run.Target, first(v.run.Mode, "-"))
 	v.reportSeen(&b)
 	v.reportDone(&b)
+	v.reportUntil(&b)
 	if v.run.Outcome == Fixed {
 		fmt.Fprintf(&b, "\nHow it was verified\n- %s\n", v.run.Detail)
 	}
@@ -305,8 +307,7 @@ func stepWords(s Step) string {
 }
 
 func (v *visit) reportUndo(b *strings.Builder) {
-	var hints []string
-	pinned := false
+	var hints, debts []string
 	for _, s := range slices.Backward(v.steps) { // the last act is the first to be undone
 		if s.State != StepApplied || s.Undo || v.run.Outcome == Undone {
 			continue
@@ -314,13 +315,19 @@ func (v *visit) reportUndo(b *strings.Builder) {
 		if hint := first(s.Change.UndoHint, "there is no known way back"); !slices.Contains(hints, hint) {
 			hints = append(hints, hint)
 		}
-		pinned = pinned || s.Change.Debt == executors.DebtPinnedTraffic
+		if debt := s.Change.Debt; debt != "" && !slices.Contains(debts, debt) {
+			debts = append(debts, debt)
+		}
 	}
 	if len(hints) > 0 {
 		fmt.Fprintf(b, "\nHow to undo it\n- %s\n", strings.Join(hints, "\n- "))
 	}
-	if pinned {
-		b.WriteString("\nLeft to be settled\n- traffic is pinned; new deploys serve nothing until it is unpinned\n")
+	for i, debt := range debts {
+		if i == 0 {
+			b.WriteString("\nLeft to be settled\n")
+		}
+		kind := executors.LookupDebt(debt)
+		fmt.Fprintf(b, "- %s; %s until `remediator unpin %s`\n", kind.Is, kind.Effect, v.run.Target)
 	}
 }
 

@@ -91,6 +91,7 @@ func (v *visit) need() string {
 func (v *visit) resolved() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Resolved: %s\nSummary: %s\nCause: %s\nFix: %s\nVerified: %s", v.headline(), v.summary(), v.cause(), v.tried(), v.run.Detail)
+	v.reportUntil(&b)
 	v.reportUndo(&b)
 	fmt.Fprintf(&b, "\nReport: remediator report %s", v.run.ID)
 	return b.String()
@@ -173,6 +174,8 @@ func (v *visit) next() string {
 		return "if it does not get well, a human is called"
 	case PhaseUndo:
 		return "a human is called"
+	case PhaseExpire:
+		return "it is tried again until it has ended"
 	default:
 		return "the facts decide"
 	}

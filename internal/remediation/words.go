@@ -128,7 +128,8 @@ const (
 type Phase string
 
 // Decide covers gather, choose, plan and guards up to the intent. Apply makes the call the intent names, Observe reads back,
-// Verify samples, Undo plans the way back. Ask waits for a human's answer to a plan. Calm, Remind and Await are the phases of follow-ups.
+// Verify samples, Undo plans the way back. Ask waits for a human's answer to a plan. Calm, Remind, Await and Expire are the phases of
+// follow-ups.
 const (
 	PhaseDecide  Phase = "decide"
 	PhaseApply   Phase = "apply"
@@ -139,6 +140,7 @@ const (
 	PhaseCalm    Phase = "calm"
 	PhaseRemind  Phase = "remind"
 	PhaseAwait   Phase = "await"
+	PhaseExpire  Phase = "expire"
 	PhaseDone    Phase = "done"
 )
 
@@ -176,6 +178,7 @@ type Run struct {
 	Action    string    `json:"action,omitempty"`    // kind of a run by hand
 	Of        *Step     `json:"of,omitempty"`        // the act a follow-up looks after
 	Behind    []Step    `json:"behind,omitempty"`    // the acts before that one, to be taken back after it, last first
+	Expires   time.Time `json:"expires,omitzero"`    // of a follow-up that ends what was made for a time: when that is over
 	Acted     bool      `json:"acted"`               // an intent was recorded
 	Asked     string    `json:"asked,omitempty"`     // digest of the plan that a human was shown
 	Approved  string    `json:"approved,omitempty"`  // digest of the plan that a human has approved
@@ -215,6 +218,9 @@ type Run struct {
 // ByRule tells a run that goes by the rules, for an alert or because somebody asked for it, from one that goes on with what another run has
 // left: a follow-up, or an action started by hand.
 func (r Run) ByRule() bool { return r.Origin == ByAlert || r.Origin == ByHand && r.Action == "" }
+
+// Ends tells a follow-up that ends what another run has made for a time.
+func (r Run) Ends() bool { return !r.Expires.IsZero() }
 
 // Heard reports whether the run has taken note of the answer already, and waits for another person's.
 func (r Run) Heard(a Approval) bool { return a.Approved && slices.Contains(r.Yes, a.Actor) }

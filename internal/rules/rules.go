@@ -181,7 +181,7 @@ type BoundProbe struct {
 type BoundAction struct {
 	Kind    string
 	Action  executors.Action
-	Timeout time.Duration // of one call
+	Timeout time.Duration // of the call that makes a plan, and of the one that carries it out; the engine bounds it by its lease
 }
 
 // Bind gives the rule on a target, false if the rule cannot name the target.

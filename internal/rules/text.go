@@ -137,7 +137,12 @@ type remindText struct {
 type debt string
 
 // Values lists what can be written in the rules file.
-func (debt) Values() []string { return []string{executors.DebtPinnedTraffic} }
+func (debt) Values() (names []string) {
+	for _, k := range executors.Debts() {
+		names = append(names, k.Name)
+	}
+	return names
+}
 
 // migrations is what a target promises about schema changes.
 type migrations string
