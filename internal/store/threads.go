@@ -72,7 +72,8 @@ func laneThread(ctx context.Context, t tx, m remediation.Message, run string) (s
 	return "", nil
 }
 
-// incidentPostsSQL are the posts of an incident's other runs, told or begun, the last told first. The same incident is as in siblingsSQL.
+// incidentPostsSQL are the posts of an incident's other runs, told or begun, the last told first. The same incident is one id, or one key
+// while both fired and no ids say otherwise.
 const incidentPostsSQL = selectMessages + ` WHERE channel = 'slack' AND (state = 'sent' AND remote_id <> '' OR state = 'queued' AND attempts > 0)
 	AND run IN (SELECT id FROM runs WHERE id <> $1
 		AND (incident_id = $2 OR incident_key = $3 AND (incident_id = '' OR $4 = '') AND (ended_at = 0 OR ended_at > $5)))

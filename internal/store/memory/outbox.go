@@ -100,7 +100,7 @@ func (r *rows) incidentThread(m remediation.Message) (thread string, ok bool) {
 		posts := r.messages(func(other remediation.Message) bool {
 			one, known := r.runs[other.Run]
 			told := other.State == remediation.MessageSent && other.RemoteID != "" || other.State == remediation.MessageQueued && other.Attempts > 0
-			return known && told && other.Run != m.Run && other.Beside(m) && one.sharesIncident(same)
+			return known && told && other.Run != m.Run && other.Beside(m) && one.isOf(same)
 		})
 		if len(posts) > 0 {
 			last := slices.MaxFunc(posts, func(a, b remediation.Message) int {
@@ -110,6 +110,16 @@ func (r *rows) incidentThread(m remediation.Message) (thread string, ok bool) {
 		}
 	}
 	return "", true
+}
+
+// isOf reports whether the run is of that incident: one id, or one key while both fired and no ids say otherwise.
+func (r run) isOf(own remediation.Related) bool {
+	a := r.Alert
+	if own.IncidentID != "" && a.IncidentID == own.IncidentID {
+		return true
+	}
+	return own.IncidentKey != "" && a.IncidentKey == own.IncidentKey && (a.IncidentID == "" || own.IncidentID == "") &&
+		(r.ended.IsZero() || r.ended.After(own.StartsAt))
 }
 
 // overtakes reports whether the message's channel still has something to tell of the run that comes first.
