@@ -159,7 +159,7 @@ func TestAFreezeBeginsBetweenTwoTries(t *testing.T) {
 		begins.Format(time.RFC3339), begins.Add(time.Hour).Format(time.RFC3339)))
 	w.scene(api).hooks.apply = failing(1, false, status.Error(codes.ResourceExhausted, "quota"))
 	v := w.play(down(api))
-	if v.Run.Outcome != remediation.RefusedRun || v.Run.Reason != guard.Frozen || w.scene(api).made("apply") != 1 {
+	if v.Run.Outcome != remediation.RefusedRun || v.Run.Reason != guard.Frozen || w.scene(api).made("apply") != 1 || len(v.Steps) != 1 {
 		t.Errorf("ended %s %s after %d calls\n%s", v.Run.Outcome, v.Run.Reason, w.scene(api).made("apply"), story(v))
 	}
 }
