@@ -39,10 +39,12 @@ type Report struct {
 	Head     string         `json:"journal_head"`
 }
 
-// ReportLine is one moment.
+// ReportLine is one moment, or several in a row that were alike.
 type ReportLine struct {
-	At   time.Time `json:"at"`
-	Text string    `json:"text"`
+	At    time.Time `json:"at"`
+	Text  string    `json:"text"`
+	Until time.Time `json:"until,omitzero"` // of the last of several
+	Times int       `json:"times,omitempty"`
 }
 
 // ReportChange is one act: what it was to do, what became of it, and what it altered.
@@ -73,7 +75,7 @@ func NewReport(t Told) Report {
 	}
 	for _, s := range t.Run.Seen {
 		if !t.Run.AppliedAt.IsZero() && s.At.After(t.Run.AppliedAt) {
-			r.Samples = append(r.Samples, ReportLine{At: s.At, Text: s.Probe + ": " + first(s.Summary, s.Err)})
+			r.Samples = repeated(r.Samples, ReportLine{At: s.At, Text: s.Probe + ": " + first(s.Summary, s.Err)})
 		}
 	}
 	for _, v := range t.Rulings {
@@ -97,6 +99,16 @@ func NewReport(t Told) Report {
 		r.Review = review
 	}
 	return r
+}
+
+// repeated adds a line; one that is like the last before it is counted there.
+func repeated(all []ReportLine, next ReportLine) []ReportLine {
+	if n := len(all); n > 0 && all[n-1].Text == next.Text {
+		last := &all[n-1]
+		last.Until, last.Times = next.At, max(last.Times, 1)+1
+		return all
+	}
+	return append(all, next)
 }
 
 // guards says what the guards said.
@@ -173,7 +185,11 @@ func list(b *strings.Builder, title string, items []string) {
 
 func lines(all []ReportLine) (items []string) {
 	for _, l := range all {
-		items = append(items, clock(l.At)+" "+l.Text)
+		when := clock(l.At)
+		if l.Times > 1 {
+			when += fmt.Sprintf(" to %s, %d times,", clock(l.Until), l.Times)
+		}
+		items = append(items, when+" "+l.Text)
 	}
 	return items
 }

@@ -139,8 +139,11 @@ func (v *visit) tellOutcome() {
 	if v.run.Acked || v.run.Escalated {
 		v.publish(sentence(outcomeWords(v.run.Outcome) + ": " + v.run.Detail))
 	}
-	if v.run.Outcome == Fixed {
+	switch {
+	case v.run.Outcome == Fixed:
 		text = v.resolved()
+	case v.reported():
+		text = v.ended()
 	}
 	v.tell(Slack, Post, text)
 	v.tellReport()

@@ -97,6 +97,14 @@ func (v *visit) resolved() string {
 	return b.String()
 }
 
+// ended is what is posted of a run that did not help and whose report follows: how it ended, what was tried, what is left.
+func (v *visit) ended() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Ended: %s\nOutcome: %s: %s\nTried: %s\nNeed: %s", v.headline(), outcomeWords(v.run.Outcome), v.run.Detail, v.tried(), v.need())
+	v.reportUndo(&b)
+	return b.String()
+}
+
 // summary says what was at stake and how long.
 func (v *visit) summary() string {
 	text := fmt.Sprintf("rule %s mended %s", v.run.Rule, v.run.Target)
