@@ -46,8 +46,8 @@ func (w *world) wantEnded(id string) {
 func TestWhatIsMadeForATimeIsEnded(t *testing.T) {
 	t.Parallel()
 	w, parent, follow := lasting(t)
-	run, at := w.view(parent), noon
-	at = run.Steps[0].EndedAt.Add(time.Hour)
+	run := w.view(parent)
+	at := run.Steps[0].EndedAt.Add(time.Hour)
 	note := run.Messages[len(run.Messages)-2].Text
 	if says := "until " + at.Format(time.DateTime) + "Z; remediator ends it then"; run.Run.Outcome != remediation.Fixed || !strings.Contains(note, says) {
 		t.Errorf("ended %s, and the note does not say %q:\n%s", run.Run.Outcome, says, note)
