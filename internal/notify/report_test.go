@@ -51,7 +51,9 @@ func TestReportOfNothing(t *testing.T) {
 	t.Parallel()
 	w, set := world(t)
 	s := newStand(set, remediation.Message{ID: "s1", Channel: remediation.Slack, Kind: remediation.ReportRun, Text: "how to get it", Part: 7})
-	s.notifier.cfg.Report = func(context.Context, string) (remediation.Report, error) { return remediation.Report{}, remediation.ErrNotFound }
+	s.notifier.cfg.Report = func(context.Context, string) (remediation.Report, error) {
+		return remediation.Report{}, remediation.ErrNotFound
+	}
 	s.finish(t, rooms, 2)
 	if said := w.SlackMessages(); len(said) != 1 || said[0].Text != "how to get it" {
 		t.Errorf("Slack holds %+v", said)
