@@ -219,10 +219,10 @@ type Commit struct {
 	Lease   time.Time    // until when the claim goes on; zero: release it
 }
 
-// StormCall pages once for a storm: the message is told when no run was refused for one since Since, or since the last release.
+// StormCall pages once for a storm: the messages are told when no run was refused for one since Since, or since the last release.
 type StormCall struct {
 	Since time.Time
-	Page  Message
+	Pages []Message
 }
 
 // Intent asks for lock, debit and shared guards in the commit's transaction.

@@ -4,8 +4,8 @@ import (
 	"github.com/mixillo/remediator/internal/guard"
 )
 
-// callStorm pages once for a storm, on an incident of its own: the store leaves the page out when the storm has had it. The page stands in
-// no run's lane, so that it names no run's incident.
+// callStorm pages once for a storm, on an incident of its own, and says so in Slack: the store leaves both out when the storm has had them.
+// They stand in no run's lane, so that they name no run's incident.
 func (v *visit) callStorm(r *guard.Refusal) {
 	if v.rule == nil {
 		return
@@ -17,5 +17,13 @@ func (v *visit) callStorm(r *guard.Refusal) {
 		Text:  "remediator starts nothing: " + r.Detail + ".\nRuns under way go on. Every refused run leaves its note on the incident that its sender has opened.",
 		State: MessageQueued, CreatedAt: v.out.Now,
 	}
-	v.out.Storm = &StormCall{Since: v.out.Now.Add(-v.rule.Limits.Storm.Within), Page: page}
+	pages := []Message{page}
+	if to := v.telling().Slack; to != nil {
+		post := Message{
+			ID: key + "-slack", Run: key, Channel: Slack, Kind: Escalate, Connection: to.Connection, Room: to.Channel, Mentions: to.Mention,
+			Text: page.Summary + "\n" + page.Text, State: MessageQueued, CreatedAt: v.out.Now,
+		}
+		pages = append(pages, post)
+	}
+	v.out.Storm = &StormCall{Since: v.out.Now.Add(-v.rule.Limits.Storm.Within), Pages: pages}
 }

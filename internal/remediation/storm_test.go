@@ -3,11 +3,13 @@ package remediation_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/remediation"
+	"github.com/mixillo/remediator/internal/store"
 )
 
 func TestStorm(t *testing.T) {
@@ -33,6 +35,27 @@ func TestStorm(t *testing.T) {
 	w.advance(time.Second)
 	must(t, w.store.ReleaseStorm(t.Context()))
 	w.expect(w.play(down(mail)), fixed)
+}
+
+// In Slack a storm is one call for people; the thousands of runs that it refuses post nothing.
+func TestAStormIsCalledOnceInSlack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rule("cure", unhindered, "tell: {pagerduty: {}, slack: {connection: chat, mention: [here]}}"))
+	for _, target := range []string{api, web} {
+		w.play(down(target))
+	}
+	first := w.play(down(mail))
+	for _, v := range []store.RunView{first, w.play(other(mail))} {
+		if v.Run.Reason != guard.Storm || slices.ContainsFunc(v.Messages, func(m remediation.Message) bool { return m.Channel == remediation.Slack }) {
+			t.Errorf("run %s ended %s and posted %v", v.Run.ID, v.Run.Reason, v.Messages)
+		}
+	}
+	lane := remediation.Lane{Run: "remediator-storm-" + first.Run.ID, Channel: remediation.Slack}
+	m, _, ok, err := w.store.Next(t.Context(), lane, w.now(), time.Minute)
+	must(t, err)
+	if !ok || m.Kind != remediation.Escalate || m.Connection != "chat" || !slices.Equal(m.Mentions, []string{"here"}) || !strings.Contains(m.Text, "starts nothing") {
+		t.Errorf("the storm's call is %t: %+v", ok, m)
+	}
 }
 
 func TestAStormPasses(t *testing.T) {

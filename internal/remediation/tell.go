@@ -70,7 +70,7 @@ func (v *visit) address(m *Message) bool {
 		m.Connection, m.Open = to.PagerDuty.Connection, to.PagerDuty.OpenIncident && v.mayOpen() && m.Kind.opens()
 		m.Summary, m.Severity = v.headline(), v.run.Alert.Labels["severity"]
 	case Slack:
-		if to.Slack == nil {
+		if to.Slack == nil || v.run.Reason == guard.Storm { // thousands of posts would bury the storm's own
 			return false
 		}
 		m.Connection, m.Room = to.Slack.Connection, to.Slack.Channel

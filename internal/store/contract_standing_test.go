@@ -116,7 +116,7 @@ func stormPagesOnce(w *world) {
 		run := w.born(firing("e-"+newID()), "c-"+newID())
 		page := remediation.Message{ID: newID(), Run: "storm-" + newID(), Channel: remediation.PagerDuty, Kind: remediation.Note, CreatedAt: noon}
 		must(w.t, w.commit(&run, func(c *remediation.Commit) {
-			c.Storm = &remediation.StormCall{Since: w.clock.now().Add(-time.Minute), Page: page}
+			c.Storm = &remediation.StormCall{Since: w.clock.now().Add(-time.Minute), Pages: []remediation.Message{page}}
 		}))
 		_, _, ok, err := w.Next(w.t.Context(), remediation.Lane{Run: page.Run, Channel: remediation.PagerDuty}, w.clock.now(), time.Minute)
 		must(w.t, err)

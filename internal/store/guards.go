@@ -97,7 +97,7 @@ func (c *commit) storm(ctx context.Context) error {
 		return err
 	}
 	if seen.Before(c.Storm.Since) || !seen.After(released) {
-		c.Messages = append(c.Messages, c.Storm.Page)
+		c.Messages = append(c.Messages, c.Storm.Pages...)
 	}
 	_, err = c.t.Exec(ctx, `INSERT INTO storms (id, seen_at, released) VALUES (1, $1, 0) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at`,
 		micros(c.Now))

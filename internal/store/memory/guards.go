@@ -59,7 +59,7 @@ func (c *commit) storm() {
 	}
 	last := c.t.storm
 	if last.seen.Before(c.Storm.Since) || !last.seen.After(last.released) {
-		c.Messages = append(c.Messages, c.Storm.Page)
+		c.Messages = append(c.Messages, c.Storm.Pages...)
 	}
 	c.t.setStorm(storm{seen: c.Now, released: last.released})
 }
