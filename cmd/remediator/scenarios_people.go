@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mixillo/remediator/internal/guard"
+	edge "github.com/mixillo/remediator/internal/http"
 	"github.com/mixillo/remediator/internal/remediation"
 	"github.com/mixillo/remediator/internal/sandbox"
 )
@@ -37,6 +38,7 @@ func handScenarios() []scenario {
 		{name: "restart-by-hand", title: "Somebody restarts the service by hand", moral: "the same guards, in their name, verified", play: func(ctx context.Context, s *stage) error {
 			return s.byHand(ctx, "restart-the-service", "", ending{outcome: remediation.Fixed, changes: []string{updated}})
 		}},
+		{name: "restart-by-button", title: "MongoDB was lost, a human is called, and the service stays sick when it is back", moral: "a button under the call restarts it, in the name of who pressed it", play: playButton},
 		{name: "scale-by-hand", title: "Somebody keeps more instances ready by hand", moral: "scaled, verified, and scaled back when it is calm", play: func(ctx context.Context, s *stage) error {
 			return s.byHand(ctx, "scale-the-service", "", ending{outcome: remediation.Fixed, changes: []string{updated}})
 		}},
@@ -54,6 +56,40 @@ func handScenarios() []scenario {
 			return s.byHand(ctx, "switch-payments-off", "", ending{outcome: remediation.Fixed, changes: []string{"flags set_flag " + paymentsFlag}})
 		}},
 	}
+}
+
+func playButton(ctx context.Context, s *stage) error {
+	if err := playMongoLost(ctx, s); err != nil {
+		return err
+	}
+	if err := errors.Join(s.world.SetDependency(backend, true), s.world.SetHealth(backend, s.serving(backend), sandbox.Sick503)); err != nil {
+		return fmt.Errorf("bringing the database back: %w", err)
+	}
+	calls := s.world.SlackMessages()
+	i := slices.IndexFunc(calls, func(m sandbox.SlackMessage) bool { return says(string(m.Blocks), "start:restart-the-service") })
+	if i < 0 {
+		return errors.New("no call for help has the button")
+	}
+	s.say("  slack    U0ANN presses the button: restart-the-service")
+	if _, err := s.world.ClickSlack(calls[i].TS, "start:restart-the-service", "U0ANN"); err != nil {
+		return fmt.Errorf("pressing the button: %w", err)
+	}
+	run, err := s.followView(ctx, "the run by the button", func() (edge.RunView, bool) { return s.newest(ctx, "slack:U0ANN") })
+	if err != nil {
+		return err
+	}
+	return s.ended(run, "", ending{rule: "restart-the-service", outcome: remediation.Fixed, changes: []string{updated}})
+}
+
+// newest is the newest run that somebody has started.
+func (s *stage) newest(ctx context.Context, actor string) (edge.RunView, bool) {
+	runs, err := (&api{app: s.app}).Runs(ctx, edge.RunFilter{Limit: 20})
+	i := slices.IndexFunc(runs, func(r remediation.Run) bool { return r.Actor == actor })
+	if err != nil || i < 0 {
+		return edge.RunView{}, false
+	}
+	view, err := (&api{app: s.app}).Run(ctx, runs[i].ID)
+	return view, err == nil
 }
 
 // newPassword is what the job prints and puts into Secret Manager.

@@ -110,6 +110,8 @@ type Post struct {
 	Mentions []string
 	// Ask puts buttons under the text by which people answer a plan.
 	Ask *Ask
+	// Starts puts a button under the text for each rule that people may start.
+	Starts []Start
 	// Marker travels in the message's metadata, where people do not see it, and Find finds it by.
 	Marker string
 }
@@ -142,17 +144,48 @@ const (
 	ButtonDeny    = "deny"
 )
 
-// blocks shows the text and the buttons. Slack takes at most 3,000 characters in a section; see https://api.slack.com/reference/block-kit/blocks.
-func (a Ask) blocks(words string) []slack.Block {
-	const most = 2900
-	if runes := []rune(words); len(runes) > most {
-		words = string(runes[:most]) + "…"
+// Start is a rule that people may start on a target, offered by what is posted of a run.
+type Start struct{ Rule, Target, Run string }
+
+// buttonStart is what the action_id of a button that starts a rule begins with; the rule's name follows.
+const buttonStart = "start:"
+
+// button asks again before it is a click: it acts on production.
+func (s Start) button() slack.BlockElement {
+	plain := func(text string) *slack.TextBlockObject {
+		return slack.NewTextBlockObject(slack.PlainTextType, text, false, false)
 	}
+	b := slack.NewButtonBlockElement(buttonStart+s.Rule, strings.Join([]string{s.Rule, s.Target, s.Run}, " "), plain(cut(s.Rule, mostLabel)))
+	return b.WithConfirm(slack.NewConfirmationBlockObject(plain("Start it?"), plain(s.Rule+" on "+s.Target+", in your name"), plain("Start"), plain("Cancel")))
+}
+
+// mostLabel is how long a button's label may be, mostSection the text of a section, in characters; see
+// https://api.slack.com/reference/block-kit/block-elements and https://api.slack.com/reference/block-kit/blocks.
+const (
+	mostLabel   = 75
+	mostSection = 2900
+)
+
+// offers shows the text and a button for each rule.
+func offers(words string, starts []Start) []slack.Block {
+	var buttons []slack.BlockElement
+	for _, s := range starts {
+		buttons = append(buttons, s.button())
+	}
+	return []slack.Block{section(words), slack.NewActionBlock("remediator", buttons...)}
+}
+
+func section(words string) slack.Block {
+	return slack.NewSectionBlock(slack.NewTextBlockObject(slack.MarkdownType, cut(words, mostSection), false, true), nil, nil)
+}
+
+// blocks shows the text and the buttons.
+func (a Ask) blocks(words string) []slack.Block {
 	value := a.Run + " " + a.Digest
 	approve := slack.NewButtonBlockElement(ButtonApprove, value, slack.NewTextBlockObject(slack.PlainTextType, "Approve", false, false)).WithStyle(slack.StylePrimary)
 	deny := slack.NewButtonBlockElement(ButtonDeny, value, slack.NewTextBlockObject(slack.PlainTextType, "Deny", false, false)).WithStyle(slack.StyleDanger)
 	return []slack.Block{
-		slack.NewSectionBlock(slack.NewTextBlockObject(slack.MarkdownType, words, false, true), nil, nil),
+		section(words),
 		slack.NewActionBlock("remediator", approve, deny),
 	}
 }
@@ -196,8 +229,11 @@ func (p Post) options() []slack.MsgOption {
 	if p.Thread != "" {
 		opts = append(opts, slack.MsgOptionTS(p.Thread))
 	}
-	if p.Ask != nil {
+	switch {
+	case p.Ask != nil:
 		opts = append(opts, slack.MsgOptionBlocks(p.Ask.blocks(p.words())...))
+	case len(p.Starts) > 0:
+		opts = append(opts, slack.MsgOptionBlocks(offers(p.words(), p.Starts)...))
 	}
 	if p.Marker != "" {
 		opts = append(opts, slack.MsgOptionMetadata(slack.SlackMetadata{

@@ -24,17 +24,21 @@ const clickWindow = 5 * time.Minute
 // ErrUnsigned is returned, wrapped, for a request that is not signed by the app's secret, or was signed too long ago.
 var ErrUnsigned = errors.New("the request is not signed as Slack signs")
 
-// Click is a person's click on a button of ours.
+// Click is a person's click on a button of ours: the answer to a plan, or, where Start names a rule, the start of one.
 type Click struct {
 	Approve     bool
 	Run, Digest string
-	User        string // Slack's id of the person
-	Channel     string // where the button stands
+	Start       Start
+	Posted      time.Time // when the button was shown
+	User        string    // Slack's id of the person
+	Channel     string    // where the button stands
 }
 
 var (
 	slackUser  = regexp.MustCompile(`^[UW][A-Z0-9]{2,20}$`)
 	clickValue = regexp.MustCompile(`^([0-9A-Za-z-]{1,64}) ([0-9a-f]{64})$`)
+	startValue = regexp.MustCompile(`^([a-z0-9-]{1,63}) ([a-z0-9_-]{1,63}) ([0-9A-Za-z-]{1,64})$`)
+	slackStamp = regexp.MustCompile(`^([0-9]{10})\.([0-9]{6})$`)
 )
 
 // Click authenticates a request of Slack's and reads it. ErrUnsigned when it is not Slack's; another error when it is no click on a button of
@@ -59,12 +63,29 @@ func readClick(got slack.InteractionCallback) (Click, error) {
 	if got.Type != slack.InteractionTypeBlockActions || len(actions) != 1 || !slackUser.MatchString(got.User.ID) {
 		return Click{}, errors.New("it is no click of one person on one button")
 	}
+	if strings.HasPrefix(actions[0].ActionID, buttonStart) {
+		return readStart(got, *actions[0])
+	}
 	value := clickValue.FindStringSubmatch(actions[0].Value)
 	if id := actions[0].ActionID; value == nil || id != ButtonApprove && id != ButtonDeny {
 		return Click{}, errors.New("the button is none of ours")
 	}
 	return Click{
 		Approve: actions[0].ActionID == ButtonApprove, Run: value[1], Digest: value[2], User: got.User.ID, Channel: got.Channel.ID,
+	}, nil
+}
+
+// readStart reads a click that starts a rule. What the button is worth the rules in force say.
+func readStart(got slack.InteractionCallback, action slack.BlockAction) (Click, error) {
+	value, stamp := startValue.FindStringSubmatch(action.Value), slackStamp.FindStringSubmatch(got.Message.Timestamp)
+	if value == nil || stamp == nil || action.ActionID != buttonStart+value[1] {
+		return Click{}, errors.New("the button is none of ours")
+	}
+	seconds, _ := strconv.ParseInt(stamp[1], 10, 64)
+	micros, _ := strconv.ParseInt(stamp[2], 10, 64)
+	return Click{
+		Start:  Start{Rule: value[1], Target: value[2], Run: value[3]},
+		Posted: time.Unix(seconds, micros*int64(time.Microsecond)), User: got.User.ID, Channel: got.Channel.ID,
 	}, nil
 }
 

@@ -119,3 +119,38 @@ func TestStrangeClicks(t *testing.T) {
 		}
 	}
 }
+
+// started is a click on a button that starts a rule, under a message of this time.
+func started(id, value, ts string) string {
+	return strings.TrimSuffix(payload(id, value, "U024BE7LH"), "}") + fmt.Sprintf(`,"message":{"ts":%q}}`, ts)
+}
+
+func TestClickThatStarts(t *testing.T) {
+	s := clickable(t, clickSecret)
+	header, body := click(clickSecret, clickedAt, started("start:restart-it", "restart-it api run-1", "1795705923.705055"))
+	got, err := s.Click(header, body, clickedAt)
+	want := Click{
+		Start: Start{Rule: "restart-it", Target: "api", Run: "run-1"}, Posted: time.Unix(1795705923, 705055000), User: "U024BE7LH", Channel: "C1",
+	}
+	if err != nil || got != want {
+		t.Errorf("%+v, %v, want %+v", got, err, want)
+	}
+	for name, payload := range map[string]string{
+		"another rule":    started("start:restart-it", "flush-it api run-1", "1795705923.705055"),
+		"no target":       started("start:restart-it", "restart-it run-1", "1795705923.705055"),
+		"no rule":         started("start:", " api run-1", "1795705923.705055"),
+		"a path":          started("start:../x", "../x api run-1", "1795705923.705055"),
+		"no time":         started("start:restart-it", "restart-it api run-1", ""),
+		"another time":    started("start:restart-it", "restart-it api run-1", "yesterday"),
+		"another message": started("begin:restart-it", "restart-it api run-1", "1795705923.705055"),
+	} {
+		header, body := click(clickSecret, clickedAt, payload)
+		if got, err := s.Click(header, body, clickedAt); err == nil {
+			t.Errorf("%s: taken as %+v", name, got)
+		}
+	}
+	header, body = click("another", clickedAt, started("start:restart-it", "restart-it api run-1", "1795705923.705055"))
+	if _, err := s.Click(header, body, clickedAt); !errors.Is(err, ErrUnsigned) {
+		t.Errorf("of somebody else: %v", err)
+	}
+}

@@ -48,6 +48,11 @@ func (n *Notifier) tellSlack(ctx context.Context, m remediation.Message, thread 
 	if m.Asks != "" && slack.Clickable() {
 		post.Ask = &connect.Ask{Run: m.Run, Digest: m.Asks}
 	}
+	if slack.Clickable() {
+		for _, rule := range m.Starts {
+			post.Starts = append(post.Starts, connect.Start{Rule: rule, Target: m.Target, Run: m.Run})
+		}
+	}
 	ts, err := slack.Post(ctx, post)
 	if err != nil {
 		return told{}, fmt.Errorf("posting: %w", err)

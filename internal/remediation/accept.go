@@ -313,6 +313,9 @@ func (ev Event) began() time.Time {
 type ByPerson struct {
 	Rule, Target  string
 	Actor, Reason string
+	// Pressed and At name a button and when it was shown: pressed twice it starts one run. Both are zero where no button was pressed.
+	Pressed string
+	At      time.Time
 }
 
 // Start begins a run of a rule for a person instead of an alert. Every guard is asked as for an alert, but for those that concern one. A rule or
@@ -324,6 +327,7 @@ func (e *Engine) Start(ctx context.Context, p ByPerson) (Accepted, error) {
 		return Accepted{}, fmt.Errorf("%w: the rules file declares no rule %q for a target %q", ErrNotFound, p.Rule, p.Target)
 	}
 	event := Event{ID: e.NewID(), Source: string(ByHand), Type: "run", ReceivedAt: e.Now(), State: EventMatched, RulesHash: set.Hash}
+	event.DedupKey, event.OccurredAt = p.Pressed, p.At
 	sig := alert.Alert{
 		Source: string(ByHand), Status: alert.Firing, Episode: event.ID, Labels: rule.Labels(p.Target),
 		Annotations: map[string]string{"summary": fmt.Sprintf("started by %s: %s", p.Actor, p.Reason)},

@@ -75,7 +75,7 @@ func (v *visit) address(m *Message) bool {
 		}
 		m.Connection, m.Room = to.Slack.Connection, to.Slack.Channel
 		if m.Kind == Escalate {
-			m.Mentions = to.Slack.Mention
+			m.Mentions, m.Starts, m.Target = to.Slack.Mention, v.set.Buttons(v.run.Target), v.run.Target
 		}
 		v.run.PostedAt = v.out.Now
 	}

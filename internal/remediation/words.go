@@ -318,8 +318,11 @@ type Message struct {
 	Priority string         `json:"priority,omitempty"`
 	Snooze   time.Duration  `json:"snooze,omitempty"`
 	Asks     string         `json:"asks,omitempty"` // digest of the plan that a post asks about, with buttons
-	Part     int            `json:"part,omitempty"` // of the report: its place among Report.Posts
-	Of       string         `json:"of,omitempty"`   // the message that this one takes the place of
+	// Starts are the rules that a call for help offers people to start on Target, with a button each.
+	Starts []string `json:"starts,omitempty"`
+	Target string   `json:"target,omitempty"`
+	Part   int      `json:"part,omitempty"` // of the report: its place among Report.Posts
+	Of     string   `json:"of,omitempty"`   // the message that this one takes the place of
 	// Open asks to open an incident through Events v2 when there is none for the key; Summary and Severity describe it.
 	Open     bool   `json:"open,omitempty"`
 	Summary  string `json:"summary,omitempty"`

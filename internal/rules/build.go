@@ -49,6 +49,7 @@ func (b *builder) rule(n *yaml.Node) *Rule {
 	for _, r := range dr.rungs {
 		dr.Rungs = append(dr.Rungs, Rung{Kind: r.kind.Name})
 	}
+	b.button(dr)
 	b.hold(dr)
 	b.choose(dr)
 	b.permit(dr)
@@ -95,6 +96,14 @@ func firstText[T ~string](texts ...T) T {
 		}
 	}
 	return ""
+}
+
+// button reads whether people may start the rule by a button, which only a rule of theirs has.
+func (b *builder) button(dr *draft) {
+	if dr.text.Button && !dr.text.ByHand {
+		b.at(dr.decoder.node(&dr.text.Button, dr.node), mistake{id: "by-hand", message: "only a rule that people start has a button", hint: "write by_hand: true in the place of match, or remove button"})
+	}
+	dr.Button = dr.text.Button
 }
 
 // hold reads for how long the rule stops the automation on its target.

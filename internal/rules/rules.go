@@ -60,6 +60,19 @@ func (s *Set) Rule(name string) (*Rule, bool) {
 	return r, ok
 }
 
+// mostButtons bounds what a call for help offers: Slack takes 25 buttons in a block, and nobody reads as many.
+const mostButtons = 5
+
+// Buttons names, in file order, the rules that people may start on the target by a button; at most five.
+func (s *Set) Buttons(target string) (names []string) {
+	for _, r := range s.Rules {
+		if r.Button && r.Concerns(target) && len(names) < mostButtons {
+			names = append(names, r.Name)
+		}
+	}
+	return names
+}
+
 // Rule is one rule of the file. It does not change after Load and is safe for concurrent use.
 type Rule struct {
 	Name        string
@@ -68,6 +81,7 @@ type Rule struct {
 	Index       int            // place among the file's rules, from 0
 	Limits      guard.Limits   // the settle time covers how far the rule's own facts look back
 	Breaker     breaker.Policy // probe_after: 0s is one that only a release closes
+	Button      bool           // people may start it by a button in Slack
 	Skips       bool           // where it cannot be judged, the rules behind it are; else it bars them
 	MaxAge      time.Duration  // events older than this are stale before the first act
 	Approval    Approval       // who answers a plan in mode approve

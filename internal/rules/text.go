@@ -35,6 +35,7 @@ type ruleText struct {
 	Description string         `yaml:"description"`
 	Match       *yaml.Node     `yaml:"match"`
 	ByHand      bool           `yaml:"by_hand"` // only people start it: no alert matches
+	Button      bool           `yaml:"button"`  // calls for help in Slack carry a button that starts it
 	Target      *yaml.Node     `yaml:"target" rules:"required"`
 	Mode        Mode           `yaml:"mode"`
 	Gather      *yaml.Node     `yaml:"gather"`
