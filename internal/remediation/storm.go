@@ -14,7 +14,7 @@ func (v *visit) callStorm(r *guard.Refusal) {
 	page := Message{
 		ID: key, Run: key, Channel: PagerDuty, Kind: Note, IncidentKey: key, Connection: pagerDutyConnection(v.set), Open: true, Own: true,
 		Summary: "remediator stands still: many targets want action at once", Severity: "critical",
-		Text:  "remediator starts nothing: " + r.Detail + ".\nRuns under way go on. Every refused run leaves its note on the incident that its sender has opened.",
+		Text:  "remediator starts nothing: " + r.Detail + ".\nRuns under way go on. What PagerDuty sent of leaves its note there; all of it is in `remediator runs`.",
 		State: MessageQueued, CreatedAt: v.out.Now,
 	}
 	pages := []Message{page}

@@ -64,8 +64,8 @@ func (v *visit) address(m *Message) bool {
 	to := v.telling()
 	switch m.Channel {
 	case PagerDuty:
-		if to.PagerDuty == nil || m.IncidentID == "" && m.IncidentKey == "" {
-			return false
+		if to.PagerDuty == nil || m.IncidentID == "" && (m.IncidentKey == "" || v.run.Reason == guard.Storm) {
+			return false // of a storm's thousands of runs those leave a note whose incident is known; looking for the others' would take hours
 		}
 		m.Connection, m.Open = to.PagerDuty.Connection, to.PagerDuty.OpenIncident && v.mayOpen() && m.Kind.opens()
 		m.Summary, m.Severity = v.headline(), v.run.Alert.Labels["severity"]
