@@ -37,7 +37,8 @@ type example struct {
 	stand   func(*testing.T) stand           // of what is no Cloud Run service
 	// configure gives parameters that depend on the stand, in place of params.
 	configure func(stand) string
-	patience  time.Duration // of a call that meets a trouble; 0: as for the others
+	patience  time.Duration     // of a call that meets a trouble; 0: as for the others
+	gather    map[string]string // what the parameters need of a rule's facts, where it is played by one
 }
 
 var examples = map[string]example{
