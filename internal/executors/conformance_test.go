@@ -42,7 +42,7 @@ type example struct {
 }
 
 var examples = map[string]example{
-	"cloud_run.rollback": {},
+	"cloud_run.rollback": {gather: map[string]string{"health": "{http.get: {tries: 3}}"}}, // a rollback goes by what the service itself says
 	"cloud_run.scale":    {params: "{at_least: 5}"},
 	"cloud_run.restart":  {},
 	"cloud_run.set_env":  {params: "{env: {LOG_LEVEL: {value: debug}, DB: {secret: db-url, version: '5'}}}"},
