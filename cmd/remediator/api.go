@@ -4,13 +4,14 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/mixillo/remediator/internal/executors"
 	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/http"
 	"github.com/mixillo/remediator/internal/remediation"
 	"github.com/mixillo/remediator/internal/store"
 )
 
-// unpinAction is the action behind the verb unpin.
+// unpinAction is the action behind the verb unpin where neither a debt nor the target's systems name another.
 const unpinAction = "cloud_run.unpin"
 
 // api lets the HTTP edge read and control the app: it joins what the two sides of floor four call the same things.
@@ -124,8 +125,29 @@ func (a *api) Unpin(ctx context.Context, u http.Unpin) (string, error) {
 	if err := a.known(guard.Target, u.Target); err != nil {
 		return "", err
 	}
-	accepted, err := a.app.engine.Settle(ctx, unpinAction, u.Target, u.Actor, u.Reason)
+	debts, err := a.app.store.Debts(ctx)
+	if err != nil {
+		return "", err
+	}
+	action := settling(debts, a.app.book.Current().Targets[u.Target], u.Target)
+	accepted, err := a.app.engine.Settle(ctx, action, u.Target, u.Actor, u.Reason)
 	return started(accepted, u.Target, err)
+}
+
+// settling names the action by which a person settles what a rollback has left: that of the target's debt, else of a system it has.
+func settling(debts []remediation.Debt, target executors.Target, name string) string {
+	for _, d := range debts {
+		if kind, ok := executors.Settling(d.Kind); ok && d.Target == name {
+			return kind.Name
+		}
+	}
+	for _, action := range executors.Actions() {
+		kind, _ := executors.LookupAction(action)
+		if _, has := target.Systems[executors.System(action)]; has && kind.Settles != "" {
+			return action
+		}
+	}
+	return unpinAction
 }
 
 // started is the id of the run that was begun.

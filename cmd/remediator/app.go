@@ -92,9 +92,18 @@ func (a *app) wire(ctx context.Context, set *rules.Set, owner string) error {
 	})
 	a.notifier = notify.New(notify.Config{
 		Outbox: a.store, Connections: a.connections, Log: a.config.Log, Registerer: a.registry, Speed: a.config.Options.Speed,
-		Now: a.store.Now,
+		Now: a.store.Now, Report: a.report,
 	})
 	return nil
+}
+
+// report is a run's as the store has it now.
+func (a *app) report(ctx context.Context, run string) (remediation.Report, error) {
+	v, err := a.store.Run(ctx, run)
+	if err != nil {
+		return remediation.Report{}, err
+	}
+	return remediation.NewReport(remediation.Told{Run: v.Run, Steps: v.Steps, Rulings: v.Rulings, Entries: v.Entries}), nil
 }
 
 // pauses are those that are stored and the file's.

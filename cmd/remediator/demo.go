@@ -27,6 +27,7 @@ type demoOptions struct {
 	speed    float64
 	logs     bool
 	list     bool
+	told     bool
 	scenario string
 }
 
@@ -57,6 +58,7 @@ func newDemo() *cobra.Command {
 	f.Float64Var(&o.speed, "speed", 120, "how much shorter all times are")
 	f.BoolVar(&o.logs, "logs", false, "show the server's log")
 	f.StringVar(&o.scenario, "scenario", "", "play one scenario instead of the night; see --list")
+	f.BoolVar(&o.told, "told", false, "after a scenario, show what PagerDuty and Slack were told, and the reports")
 	f.BoolVar(&o.list, "list", false, "name the scenarios")
 	return cmd
 }

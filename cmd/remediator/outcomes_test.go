@@ -318,7 +318,7 @@ func (h *house) spoilNotes(f sandbox.Fault) {
 
 // pinIsOwed: a rollback leaves pinned traffic, and says so everywhere.
 func pinIsOwed(t *testing.T, h *house, s story) {
-	s.note.shows(t, "traffic is pinned; new deploys serve nothing")
+	s.note.shows(t, "the traffic is pinned; new deploys serve nothing until `remediator unpin ")
 	s.note.shows(t, "remediator unpin "+backend)
 	want(t, "pinned targets in the metrics", h.metric(t, "remediator_pinned_targets"), "1")
 	status, err := (&api{app: h.app}).Status(t.Context())

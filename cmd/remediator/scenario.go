@@ -50,13 +50,53 @@ func demoScenario(ctx context.Context, out io.Writer, o demoOptions) error {
 	}
 	return onStage(ctx, out, o, func(s *stage) bool {
 		s.say("%s, %gx faster than real. All systems are stand-ins on loopback; the server and its clients are real.", all[i].title, s.speed)
-		if err := s.perform(ctx, all[i]); err != nil {
+		err := s.perform(ctx, all[i])
+		if o.told {
+			s.showTold(ctx)
+		}
+		if err != nil {
 			s.say("  FAILED  %s", err)
 			return false
 		}
 		s.say("  PASSED  %s", all[i].moral)
 		return true
 	})
+}
+
+// showTold shows what people were told, as PagerDuty and Slack have it, and the report of every run.
+func (s *stage) showTold(ctx context.Context) {
+	s.section("PagerDuty")
+	for _, i := range s.world.Incidents() {
+		s.lines(fmt.Sprintf("incident %s %q: %s", i.ID, i.Title, i.Status))
+		for _, step := range i.Log {
+			s.lines(fmt.Sprintf("%s %s: %s", step.At.Format(time.TimeOnly), step.By, step.Did))
+		}
+		for _, n := range i.Notes {
+			s.lines("", n.Content)
+		}
+	}
+	s.section("Slack")
+	for _, m := range s.world.SlackMessages() {
+		s.lines(fmt.Sprintf("%s in thread %s", m.TS, cmp.Or(m.ThreadTS, "(new)")), m.Text, "")
+	}
+	runs, err := (&api{app: s.app}).Runs(ctx, edge.RunFilter{Limit: 20})
+	if err != nil {
+		return
+	}
+	for _, r := range slices.Backward(runs) {
+		if v, err := (&api{app: s.app}).Run(ctx, r.ID); err == nil && v.Run.Outcome != remediation.NoOutcome {
+			s.section("remediator report " + r.ID)
+			s.lines(remediation.NewReport(remediation.Told{Run: v.Run, Steps: v.Steps, Rulings: v.Rulings, Entries: v.Journal}).Markdown())
+		}
+	}
+}
+
+func (s *stage) section(title string) { s.lines("", "--- "+title+" ---") }
+
+func (s *stage) lines(texts ...string) {
+	for _, text := range texts {
+		_, _ = fmt.Fprintln(s.out, text)
+	}
 }
 
 // perform plays a scenario; what it set going ends with it.

@@ -166,7 +166,7 @@ func newRelease() *cobra.Command {
 func newUnpin() *cobra.Command {
 	var s scoped
 	cmd := &cobra.Command{
-		Use: "unpin TARGET", Short: "Give the traffic that a rollback pinned back to the latest revision", Args: cobra.ExactArgs(1),
+		Use: "unpin TARGET", Short: "Let the latest deploy serve again after a rollback", Args: cobra.ExactArgs(1),
 	}
 	cmd.Flags().StringVar(&s.Reason, "reason", "", "why (required)")
 	return verb(cmd, "/v1/unpin", &s, &s.Target, "target", "reason")

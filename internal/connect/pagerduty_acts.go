@@ -148,8 +148,8 @@ func (p *PagerDuty) Note(ctx context.Context, id, text string) error {
 }
 
 // StatusUpdate tells the incident's subscribers something. Called twice it tells them twice, and nothing marks the second as a repeat: look
-// at what is known of the first call before making another. An empty message is refused without a call. PagerDuty takes updates on resolved
-// incidents too. After an ambiguous error whether the subscribers were told cannot be read back.
+// at what is known of the first call before making another: Logged finds its message. An empty message is refused without a call. PagerDuty
+// takes updates on resolved incidents too.
 func (p *PagerDuty) StatusUpdate(ctx context.Context, id, message string) error {
 	if err := checkMessage("publishing a status update", id, message); err != nil {
 		return err
@@ -171,14 +171,17 @@ func checkMessage(doing, id, message string) error {
 
 // People are those whom a call is meant for, by their ids.
 type People struct {
-	Users    []string
-	Policies []string // escalation policies: whoever is on call on their first levels
+	Users    []string `json:"users,omitempty"`
+	Policies []string `json:"escalation_policies,omitempty"` // whoever is on call on their first levels
 }
+
+// None reports whether nobody is named.
+func (who People) None() bool { return len(who.Users) == 0 && len(who.Policies) == 0 }
 
 // check refuses nobody, and what is no id.
 func (who People) check(doing string) error {
 	ids := slices.Concat(who.Users, who.Policies)
-	if len(ids) == 0 {
+	if who.None() {
 		return refused(systemPagerDuty, doing, "neither a user nor an escalation policy is named")
 	}
 	for _, id := range ids {
@@ -250,8 +253,8 @@ func (who People) targets() []pagerduty.ResponderRequestTargetWrapper {
 }
 
 // RequestResponders asks people to help with an incident beside its assignees; they are paged as for high urgency until they answer. The
-// message, which is required, goes with it. Called twice it asks, and pages, twice; PagerDuty leaves requests on the incident, but this
-// client does not read them back, so that an ambiguous error stays one. An account without the ability coordinated_responding is refused
+// message, which is required, goes with it. Called twice it asks, and pages, twice; Logged finds the request by its message where PagerDuty
+// shows that. An account without the ability coordinated_responding is refused
 // (402), a resolved incident is ErrIncidentResolved. The request is made in the name of Me.
 func (p *PagerDuty) RequestResponders(ctx context.Context, id string, who People, message string) error {
 	doing := "asking responders to incident " + id

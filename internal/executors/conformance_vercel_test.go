@@ -2,6 +2,7 @@ package executors_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 func init() {
 	examples["vercel.rollback"] = example{stand: newVercelStand}
+	examples["vercel.promote"] = example{stand: newRolledBackStand}
 	questions["vercel.deployments"] = question{stand: newVercelStand}
 }
 
@@ -21,6 +23,7 @@ type vercelStand struct {
 	*testing.T
 	*sandbox.World
 	client *connect.Vercel
+	before string // the deployment that production was rolled back to, "" if it was not
 }
 
 func newVercelStand(t *testing.T) stand {
@@ -34,6 +37,30 @@ func newVercelStand(t *testing.T) stand {
 	must(t, err)
 	t.Cleanup(func() { must(t, client.Close()) })
 	return &vercelStand{T: t, World: w, client: client}
+}
+
+// newRolledBackStand is the same after a person's rollback and one more deploy, which waits.
+func newRolledBackStand(t *testing.T) stand {
+	s := newVercelStand(t).(*vercelStand)
+	s.before = "dpl_1"
+	must(t, s.RollBackVercel("prj_admin", "dpl_1", "by hand"))
+	s.moved()
+	must(t, s.DeployVercel("prj_admin", sandbox.VercelDeployment{ID: "dpl_3"}))
+	return s
+}
+
+// moved waits until production has been moved.
+func (s *vercelStand) moved() {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		p, err := s.VercelProject("prj_admin")
+		must(s.T, err)
+		if strings.HasSuffix(p.LastMove, "succeeded") {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.Fatalf("production is still being moved: %s", p.LastMove)
+		}
+	}
 }
 
 func (s *vercelStand) Env() executors.Env {
@@ -53,7 +80,12 @@ func (s *vercelStand) Writes() (n int) {
 }
 
 func (s *vercelStand) Befall(t trouble, reads bool) bool {
-	if t == conflict {
+	switch {
+	case t == conflict && s.before != "": // a person promotes another one
+		must(s.T, s.PromoteVercel("prj_admin", "dpl_2"))
+		s.moved()
+		return true
+	case t == conflict:
 		must(s.T, s.DeployVercel("prj_admin", sandbox.VercelDeployment{ID: "dpl_3"}))
 		return true
 	}

@@ -106,21 +106,21 @@ type Change struct {
 	After   State  `json:"after"`
 	// Selects are the system's names of all that the change touches, never a pattern; nil where it selects nothing beside the target.
 	Selects []string `json:"selects,omitempty"`
-	// Networks are those that the change opens or blocks, and Lasts how long they stay.
-	Networks   []netip.Prefix  `json:"networks,omitempty"`
+	// Networks are those that the change opens or blocks.
+	Networks []netip.Prefix `json:"networks,omitempty"`
+	// Lasts is for how long the change is made; 0: until somebody changes it again. When that is over the engine takes the change back by
+	// Undo, unless EndsItself says that the system ends it by itself.
 	Lasts      time.Duration   `json:"lasts,omitempty"`
+	EndsItself bool            `json:"ends_itself,omitempty"`
 	Etag       string          `json:"etag"` // the precondition: what the target's version was when planned
 	Data       json.RawMessage `json:"data,omitempty"`
 	UndoHint   string          `json:"undo_hint,omitempty"` // a command or sentence for people; empty: there is no known inverse
 	Reversible bool            `json:"reversible"`          // Undo is known and safe to try
 	Evidence   []string        `json:"evidence,omitempty"`  // sentences that made the plan legal
-	Debt       string          `json:"debt,omitempty"`      // what the change leaves to be settled: DebtPinnedTraffic or ""
+	Debt       string          `json:"debt,omitempty"`      // what the change leaves to be settled, such as DebtPinnedTraffic; "": nothing
 	Settles    string          `json:"settles,omitempty"`   // the debt that the change takes back
 	PlannedAt  time.Time       `json:"planned_at"`
 }
-
-// DebtPinnedTraffic is left by a rollback: later deploys serve nothing until the traffic is unpinned.
-const DebtPinnedTraffic = "pinned_traffic"
 
 // Digest identifies what a change would do, and not when or against which version it was planned.
 func (c Change) Digest() string {

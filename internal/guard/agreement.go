@@ -23,12 +23,14 @@ func disagreeing(_ Limits, s Snapshot) *Refusal {
 	}
 }
 
-// Interrupts judges what may be said between an intent and its call: the stop button, and that the alert is over.
-func Interrupts(s Snapshot) *Refusal {
-	if r := paused(Limits{}, s); r != nil {
-		return r
+// Interrupts judges what may be said, or begin, between an intent and its call: the stop button, a freeze, and that the alert is over.
+func Interrupts(l Limits, s Snapshot) *Refusal {
+	for _, judge := range []func(Limits, Snapshot) *Refusal{paused, frozen, ended} {
+		if r := judge(l, s); r != nil {
+			return r
+		}
 	}
-	return ended(Limits{}, s)
+	return nil
 }
 
 // Waits judges what only a human's word ends: the stop button, and replicas that disagree. Runs refused for it are judged again after that.

@@ -38,7 +38,7 @@ func TestPauseSaysWho(t *testing.T) {
 		"the target api": {Scope: guard.Target, Name: "api"}, "the rule cure": {Scope: guard.Rule, Name: "cure"}, "the fleet": {Scope: guard.Fleet},
 	} {
 		p.Actor, p.Reason, p.Since = "ann", "a migration runs", noon
-		no := guard.Interrupts(guard.Snapshot{Pauses: []guard.Pause{p}, Rule: "cure", Target: "api", Now: minute(5)})
+		no := guard.Interrupts(guard.Limits{}, guard.Snapshot{Pauses: []guard.Pause{p}, Rule: "cure", Target: "api", Now: minute(5)})
 		for _, word := range []string{"ann", subject, "a migration runs", "2026-03-01T12:00:00Z"} {
 			if no == nil || !strings.Contains(no.Detail, word) {
 				t.Errorf("%v does not say %q", no, word)
@@ -100,7 +100,7 @@ func TestPauseProperty(t *testing.T) {
 				s := w.ask(t)
 				s.Pauses = w.pauses
 				agrees(t, guard.Shared(guard.Limits{}, s), modelPause(guard.Limits{}, s), guard.Paused)
-				agrees(t, guard.Interrupts(guard.Snapshot{Pauses: s.Pauses, Rule: s.Rule, Target: s.Target, Now: s.Now}), modelPause(guard.Limits{}, s), guard.Paused)
+				agrees(t, guard.Interrupts(guard.Limits{}, guard.Snapshot{Pauses: s.Pauses, Rule: s.Rule, Target: s.Target, Now: s.Now}), modelPause(guard.Limits{}, s), guard.Paused)
 			},
 		})
 	})

@@ -50,7 +50,7 @@ type Control interface {
 type Hand interface {
 	// Start begins a rule on a target, under the guards of every run.
 	Start(ctx context.Context, p remediation.ByPerson) (string, error)
-	// Unpin gives a target's traffic back to its latest revision.
+	// Unpin lets the latest deploy of a target serve again after a rollback.
 	Unpin(ctx context.Context, u Unpin) (string, error)
 }
 

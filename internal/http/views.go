@@ -59,7 +59,7 @@ type Release struct {
 	Actor  string
 }
 
-// Unpin asks to give a target's traffic back to its latest revision.
+// Unpin asks to let the latest deploy of a target serve again after a rollback.
 type Unpin struct {
 	Target string
 	Reason string

@@ -59,8 +59,8 @@ func (n *Notifier) missing(ctx context.Context, pd incidents, m remediation.Mess
 		return told{state: remediation.MessageQueued, why: noIncident, wait: n.scaled(wait)}, nil
 	case m.Kind == remediation.Resolve:
 		return told{state: remediation.MessageSkipped, why: noIncident + ": there is nothing to resolve"}, nil
-	case !m.Open && m.Kind == remediation.Note:
-		return told{state: remediation.MessageSkipped, why: noIncident + ": there is nothing to note it on"}, nil
+	case !m.Open && m.Kind != remediation.Acknowledge && m.Kind != remediation.Escalate:
+		return told{state: remediation.MessageSkipped, why: noIncident + ": there is nothing to tell it on"}, nil
 	case !m.Open:
 		return told{state: remediation.MessageDead, why: noIncident}, nil
 	case opened(m) && n.expired(m, n.cfg.Now()):

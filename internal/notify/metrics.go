@@ -17,8 +17,11 @@ const (
 
 // kinds of message by channel. Nothing else is told, so the label set is closed.
 var kinds = map[remediation.Channel][]remediation.MessageKind{
-	remediation.PagerDuty: {remediation.Acknowledge, remediation.Note, remediation.Resolve, remediation.Escalate},
-	remediation.Slack:     {remediation.Post, remediation.Escalate, remediation.Replace},
+	remediation.PagerDuty: {
+		remediation.Acknowledge, remediation.Note, remediation.Resolve, remediation.Escalate,
+		remediation.Prioritise, remediation.AskResponders, remediation.StatusUpdate,
+	},
+	remediation.Slack: {remediation.Post, remediation.Escalate, remediation.Replace, remediation.ReportRun},
 }
 
 type metrics struct {

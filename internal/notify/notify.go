@@ -22,11 +22,13 @@ import (
 // Config is what a Notifier needs.
 type Config struct {
 	Outbox      remediation.Outbox
-	Connections func() connect.Set    // the clients in force; asked for each message
-	Now         func() time.Time      // nil: time.Now
-	Jitter      func() float64        // in [0,1); nil: random
-	Log         *slog.Logger          // nil: slog.Default
-	Registerer  prometheus.Registerer // nil: metrics are kept but not shown
+	Connections func() connect.Set // the clients in force; asked for each message
+	// Report gives the report of a run as it stands in the records; nil: only how to get it is posted.
+	Report     func(ctx context.Context, run string) (remediation.Report, error)
+	Now        func() time.Time      // nil: time.Now
+	Jitter     func() float64        // in [0,1); nil: random
+	Log        *slog.Logger          // nil: slog.Default
+	Registerer prometheus.Registerer // nil: metrics are kept but not shown
 	// Lease is how long a message stays with the one who tells it, and so how long it waits after a crash; 0 means 20 s. It is real time,
 	// and bounds an attempt: see span.
 	Lease time.Duration

@@ -246,8 +246,8 @@ func TestUnusableMessages(t *testing.T) {
 func TestMetricsShowZeros(t *testing.T) {
 	t.Parallel()
 	s := withPager(&pagerFake{})
-	if n := testutil.CollectAndCount(s.notifier.metrics.messages); n != 28 {
-		t.Errorf("%d series, want 7 kinds of 4 results", n)
+	if n := testutil.CollectAndCount(s.notifier.metrics.messages); n != 44 {
+		t.Errorf("%d series, want 11 kinds of 4 results", n)
 	}
 	problems, err := testutil.GatherAndLint(s.registry)
 	if err != nil || len(problems) > 0 {

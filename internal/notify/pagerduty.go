@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/remediation"
@@ -19,6 +20,8 @@ type (
 		finder
 		incidents
 		alarms
+		helpers
+		audience
 		notebook
 		io.Closer
 	}
@@ -33,8 +36,18 @@ type (
 	}
 	alarms interface {
 		Acknowledge(ctx context.Context, id string) error
+		Snooze(ctx context.Context, id string, d time.Duration) error
 		Resolve(ctx context.Context, id, resolution string) error
 		Escalate(ctx context.Context, id string) error
+	}
+	helpers interface {
+		Reassign(ctx context.Context, id string, to connect.People) error
+		RequestResponders(ctx context.Context, id string, who connect.People, message string) error
+		SetPriority(ctx context.Context, id, name string) error
+	}
+	audience interface {
+		StatusUpdate(ctx context.Context, id, message string) error
+		Logged(ctx context.Context, id, line string) (bool, error)
 	}
 	notebook interface {
 		Note(ctx context.Context, id, text string) error
@@ -70,18 +83,28 @@ func (n *Notifier) tellPagerDuty(ctx context.Context, m remediation.Message, thr
 		}
 		id = in.ID
 	}
-	return n.tellIncident(ctx, pd, m, id)
+	got, err := n.tellIncident(ctx, pd, m, id)
+	if errors.Is(err, connect.ErrIncidentResolved) {
+		return told{state: remediation.MessageSkipped, remote: id, why: "the incident is resolved: nobody is called to it"}, nil
+	}
+	return got, err
 }
 
 func (n *Notifier) tellIncident(ctx context.Context, pd pager, m remediation.Message, id string) (told, error) {
 	switch m.Kind {
 	case remediation.Acknowledge:
-		return call(m, id, func() error { return pd.Acknowledge(ctx, id) })
+		return acknowledge(ctx, pd, m, id)
 	case remediation.Escalate:
-		if opened(m) || m.Own { // its opening has paged a human: one page is enough
+		if (opened(m) || m.Own) && m.People.None() { // its opening has paged a human: one page is enough
 			return sentAs(id), nil
 		}
 		return escalate(ctx, pd, m, id)
+	case remediation.Prioritise:
+		return call(m, id, func() error { return pd.SetPriority(ctx, id, m.Priority) })
+	case remediation.AskResponders:
+		return tellOnce(ctx, pd, m, id, func(text string) error { return pd.RequestResponders(ctx, id, m.People, text) })
+	case remediation.StatusUpdate:
+		return tellOnce(ctx, pd, m, id, func(text string) error { return pd.StatusUpdate(ctx, id, text) })
 	case remediation.Resolve:
 		return n.resolve(ctx, pd, m, id)
 	default:
@@ -100,25 +123,6 @@ func call(m remediation.Message, id string, do func() error) (told, error) {
 	}
 	after(m.Channel, m.Kind)
 	return sentAs(id), nil
-}
-
-// escalate pages a human. When an earlier attempt may have done so, an incident that is triggered shows it: PagerDuty is notifying
-// people again. One that is resolved has nobody to page for.
-func escalate(ctx context.Context, pd pager, m remediation.Message, id string) (told, error) {
-	if inDoubt(m) {
-		in, err := pd.Incident(ctx, id)
-		if err != nil {
-			return told{}, fmt.Errorf("looking for an earlier escalation: %w", err)
-		}
-		if in.Status == connect.StatusTriggered {
-			return sentAs(id), nil
-		}
-	}
-	got, err := call(m, id, func() error { return pd.Escalate(ctx, id) })
-	if errors.Is(err, connect.ErrIncidentResolved) {
-		return told{state: remediation.MessageSkipped, remote: id, why: "the incident is resolved: there is nothing to escalate"}, nil
-	}
-	return got, err
 }
 
 // noteOnce writes a note that ends in its marker, unless an earlier attempt left it already.

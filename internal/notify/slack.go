@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -28,6 +29,11 @@ func (n *Notifier) tellSlack(ctx context.Context, m remediation.Message, thread 
 	if m.Kind == remediation.Replace {
 		return replace(ctx, slack, m, thread)
 	}
+	if m.Kind == remediation.ReportRun {
+		if m.Text, err = n.reportPart(ctx, m); err != nil {
+			return told{}, err
+		}
+	}
 	if inDoubt(m) {
 		ts, found, err := slack.Find(ctx, m.Room, thread, m.ID)
 		if err != nil {
@@ -48,6 +54,22 @@ func (n *Notifier) tellSlack(ctx context.Context, m remediation.Message, thread 
 	}
 	after(m.Channel, remediation.Post)
 	return sentAs(ts), nil
+}
+
+// reportPart is what a part of a run's report says now; of one that is gone it is said how it was to be had.
+func (n *Notifier) reportPart(ctx context.Context, m remediation.Message) (string, error) {
+	if n.cfg.Report == nil {
+		return m.Text, nil
+	}
+	r, err := n.cfg.Report(ctx, m.Run)
+	if errors.Is(err, remediation.ErrNotFound) {
+		return m.Text, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("%w for the report: %w", errOutbox, err)
+	}
+	posts := r.Posts()
+	return posts[min(m.Part, len(posts)-1)], nil
 }
 
 // replace puts the message in the place of the one it is of, which is found by its marker. Replacing it again changes nothing.

@@ -3,10 +3,12 @@ package notify
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -116,6 +118,8 @@ type pagerFake struct {
 	alerts   []connect.IncidentAlert
 	notes    []connect.Note
 	events   []connect.Event
+	log      []string // status updates and requests for responders
+	keeps    bool     // a call whose answer is lost has taken effect
 }
 
 func (p *pagerFake) did(call string) error {
@@ -152,6 +156,32 @@ func (p *pagerFake) Acknowledge(_ context.Context, id string) error {
 }
 func (p *pagerFake) Resolve(_ context.Context, id, _ string) error { return p.did("resolve " + id) }
 func (p *pagerFake) Escalate(_ context.Context, id string) error   { return p.did("escalate " + id) }
+func (p *pagerFake) Snooze(_ context.Context, id string, d time.Duration) error {
+	return p.did("snooze " + id + " " + d.String())
+}
+func (p *pagerFake) Reassign(_ context.Context, id string, to connect.People) error {
+	return p.did(fmt.Sprintf("reassign %s %v%v", id, to.Users, to.Policies))
+}
+func (p *pagerFake) RequestResponders(_ context.Context, id string, who connect.People, text string) error {
+	err := p.did(fmt.Sprintf("responders %s %v%v", id, who.Users, who.Policies))
+	if err == nil || p.keeps {
+		p.log = append(p.log, text)
+	}
+	return err
+}
+func (p *pagerFake) SetPriority(_ context.Context, id, name string) error {
+	return p.did("priority " + id + " " + name)
+}
+func (p *pagerFake) StatusUpdate(_ context.Context, id, text string) error {
+	err := p.did("update " + id)
+	if err == nil || p.keeps {
+		p.log = append(p.log, text)
+	}
+	return err
+}
+func (p *pagerFake) Logged(_ context.Context, _, line string) (bool, error) {
+	return slices.ContainsFunc(p.log, func(text string) bool { return strings.HasSuffix(text, "\n"+line) }), p.did("logged")
+}
 func (p *pagerFake) Notes(context.Context, string) ([]connect.Note, error) {
 	return p.notes, p.did("notes")
 }

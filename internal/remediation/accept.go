@@ -204,8 +204,8 @@ func endOf(sig alert.Alert, event Event) time.Time {
 			return at
 		}
 	}
-	if sig.StartsAt.After(event.ReceivedAt) {
-		return sig.StartsAt // our clock is behind the sender's; what ends has begun
+	if sig.StartsAt.After(event.ReceivedAt) { // our clock is behind the sender's, by which an incident may have been opened since
+		return slices.MaxFunc([]time.Time{sig.StartsAt, sig.EndsAt, event.OccurredAt}, time.Time.Compare)
 	}
 	return event.ReceivedAt
 }

@@ -73,8 +73,8 @@ func (v *visit) throttled(err error) {
 	default:
 		v.decideAgain()
 	}
-	if v.run.State != Done {
-		v.wait(v.e.scale(throttleWait))
+	if pause := v.e.scale(throttleWait); v.run.State != Done && v.run.WakeAt.Before(v.out.Now.Add(pause)) {
+		v.wait(pause)
 	}
 }
 
@@ -108,8 +108,7 @@ func (v *visit) drop(r *guard.Refusal) {
 	v.endStep(StepDropped)
 	if v.run.Origin == ByFollowUp && triedAgain(r) {
 		v.journal(EntryApplied, "the call was not made, and is tried again: "+r.Error())
-		v.backToCalm()
-		v.wait(v.e.scale(regatherEvery))
+		v.backToWait(r.Error())
 		return
 	}
 	v.refuse(r)
@@ -119,7 +118,11 @@ func (v *visit) drop(r *guard.Refusal) {
 func (v *visit) observe(ctx context.Context) {
 	v.run.State = Running
 	o, err := v.readBack(ctx)
-	if err != nil {
+	switch {
+	case err != nil && v.run.Ends(): // until it can be read again: see expire
+		v.later("reading back: " + err.Error())
+		return
+	case err != nil:
 		v.unclear("reading back: " + err.Error())
 		return
 	}
@@ -271,6 +274,16 @@ func (v *visit) backToCalm() {
 	if after, ok := v.afterward(); ok && after.Within > 0 {
 		v.run.Until = v.run.CreatedAt.Add(after.Within) // the act's own deadline had taken its place
 	}
+}
+
+// backToWait lets a follow-up wait for its next try.
+func (v *visit) backToWait(why string) {
+	if v.run.Ends() {
+		v.expireLater(why)
+		return
+	}
+	v.backToCalm()
+	v.wait(v.e.scale(regatherEvery))
 }
 
 // foreign ends the run: somebody else has changed the target. Whether our call came first decides what can be said.

@@ -12,7 +12,9 @@ type Admission struct {
 	Joins string // otherwise: the run it is a repeat of, or evidence for
 	// Anew: the alert of the run it joins had ended, and fires anew while the run is at work: it has not ended any more.
 	Anew bool
-	Why  string
+	// Since is when the firing that joins began, where it is a later one than the run's own: an end that lies before it is told late, and is none.
+	Since time.Time
+	Why   string
 }
 
 // incidentSkew is how much later than PagerDuty's incident the alert that opened it may claim to have started: two clocks.
@@ -24,7 +26,7 @@ const incidentSkew = time.Minute
 func Admit(p Proposal, related []Related) Admission {
 	for _, r := range related {
 		if r.State != Done && sameIncident(p.Run, r) {
-			return Admission{Joins: r.ID, Anew: firesAnew(p.Run.Alert, r), Why: "an open run of the incident is at work on the target"}
+			return Admission{Joins: r.ID, Anew: firesAnew(p.Run.Alert, r), Since: laterFiring(p.Run.Alert, r), Why: "an open run of the incident is at work on the target"}
 		}
 	}
 	a := Admission{New: true}
@@ -44,6 +46,14 @@ func Admit(p Proposal, related []Related) Admission {
 // word for the end is the one that ends the run again.
 func firesAnew(a alert.Alert, r Related) bool {
 	return a.IncidentID == "" && !r.EndedAt.IsZero() && a.StartsAt.After(r.EndedAt)
+}
+
+// laterFiring is when a firing began that is told by its own sender and is not the run's own; else the zero time.
+func laterFiring(a alert.Alert, r Related) (began time.Time) {
+	if a.IncidentID == "" && a.StartsAt.After(r.StartsAt) {
+		began = a.StartsAt
+	}
+	return began
 }
 
 // passing: the run did nothing, and the next delivery may find things otherwise.

@@ -59,18 +59,19 @@ func (v *visit) mayCall(ctx context.Context) bool {
 	return true
 }
 
-// interrupted reads what may have been said since the intent. A stop button that cannot be read counts as pressed; its file is looked for
-// last, after the answer of the store.
+// interrupted reads what may have been said since the intent, and looks whether a freeze has begun: the store may have taken long to keep the
+// intent. A stop button that cannot be read counts as pressed; its file is looked for last, after the answer of the store.
 func (v *visit) interrupted(ctx context.Context) *guard.Refusal {
 	snapshot, err := v.e.Runs.Snapshot(ctx, v.query())
 	if err != nil {
 		return guard.Refuse(guard.GuardFailed, "the stop button could not be read: %s", err)
 	}
 	snapshot.Now, snapshot.Pauses = v.e.Now(), append(snapshot.Pauses, v.e.pressed()...)
-	if v.inParts() {
-		snapshot.EndedAt = time.Time{} // the end of an alert leaves no change half made
+	limits := guard.Limits{Freezes: v.limits().Freezes}
+	if v.inParts() { // neither the end of an alert nor a freeze leaves a change half made
+		snapshot.EndedAt, limits = time.Time{}, guard.Limits{}
 	}
-	return guard.Interrupts(snapshot)
+	return guard.Interrupts(limits, snapshot)
 }
 
 // discard drops an act that was not made because its plan is too old, and plans again.
@@ -97,16 +98,26 @@ func (v *visit) decideAgain() {
 	switch {
 	case before >= 0:
 		v.run.Step, v.run.Phase = before, PhaseObserve
+	case v.run.Ends():
+		v.expireLater("the last call had no effect")
 	case v.run.Origin == ByFollowUp:
 		v.backToCalm()
 	}
 }
 
+// rungTimeout is how long the rule lets one call of its rung take; 0 where it says nothing, such as of another run's act that is taken back.
+func (v *visit) rungTimeout(kind string) time.Duration {
+	if !v.run.ByRule() || v.run.Rung >= len(v.bound.Actions) || v.bound.Actions[v.run.Rung].Kind != kind {
+		return 0
+	}
+	return v.bound.Actions[v.run.Rung].Timeout
+}
+
 func (v *visit) call(ctx context.Context, action executors.Action) (executors.Receipt, error) {
-	bounded, cancel := v.bounded(ctx, 0)
+	step := v.step()
+	bounded, cancel := v.bounded(ctx, v.rungTimeout(step.Kind))
 	defer cancel()
 	defer v.catchUp()
-	step := v.step()
 	began := time.Now()
 	var receipt executors.Receipt
 	err := v.e.Systems.Do(executors.System(step.Kind), v.wayBack(), func() (err error) {

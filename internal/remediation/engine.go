@@ -177,6 +177,8 @@ func (v *visit) visit(ctx context.Context) error {
 		v.remind(ctx)
 	case PhaseAwait:
 		v.await()
+	case PhaseExpire:
+		v.expire(ctx)
 	default:
 		v.over = true
 		return nil
@@ -193,8 +195,8 @@ func (v *visit) visit(ctx context.Context) error {
 }
 
 func (v *visit) commit(ctx context.Context) error {
-	if v.run.Phase == PhaseCalm && v.run.State == Waiting {
-		v.out.Unlock = true // nothing is under way while a follow-up waits for calm
+	if (v.run.Phase == PhaseCalm || v.run.Phase == PhaseExpire) && v.run.State == Waiting {
+		v.out.Unlock = true // nothing is under way while a follow-up waits for its time
 	}
 	v.out.Run = v.run
 	v.out.Run.UpdatedAt = v.out.Now

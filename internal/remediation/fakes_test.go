@@ -46,6 +46,7 @@ type hooks struct {
 	undo    func() error
 	change  func(c *executors.Change) // of what was planned
 	given   func(call string, env executors.Env)
+	until   func(call string, deadline time.Time)
 }
 
 var scenes sync.Map // world + "/" + target -> *scene
@@ -71,6 +72,13 @@ func (s *scene) set(state string) {
 func (s *scene) given(call string, env executors.Env) {
 	if s.hooks.given != nil {
 		s.hooks.given(call, env)
+	}
+}
+
+// may shows a test how long a call may take.
+func (s *scene) may(ctx context.Context, call string) {
+	if deadline, ok := ctx.Deadline(); ok && s.hooks.until != nil {
+		s.hooks.until(call, deadline)
 	}
 }
 
@@ -164,8 +172,9 @@ func (a *act) change(env executors.Env, to string) executors.Change {
 	}
 }
 
-func (a *act) Plan(_ context.Context, env executors.Env) (executors.Change, error) {
+func (a *act) Plan(ctx context.Context, env executors.Env) (executors.Change, error) {
 	s := sceneOf(env)
+	s.may(ctx, "plan")
 	s.count("plan")
 	if s.hooks.plan != nil {
 		if err := s.hooks.plan(); err != nil {
@@ -194,8 +203,9 @@ func (a *act) Plan(_ context.Context, env executors.Env) (executors.Change, erro
 	return c, nil
 }
 
-func (a *act) Apply(_ context.Context, env executors.Env, c executors.Change, operation string) (executors.Receipt, error) {
+func (a *act) Apply(ctx context.Context, env executors.Env, c executors.Change, operation string) (executors.Receipt, error) {
 	s := sceneOf(env)
+	s.may(ctx, "apply")
 	s.given("apply", env)
 	n := s.count("apply")
 	made, err := true, error(nil)

@@ -95,6 +95,10 @@ func (v *visit) refuse(r *guard.Refusal) {
 		v.resolvedMeanwhile(r)
 		return
 	}
+	if v.run.Ends() {
+		v.leave(r)
+		return
+	}
 	if v.run.Rule == "" {
 		v.refuseOpen(r.Error())
 	} else if !v.run.Acted && v.rule != nil {
@@ -215,7 +219,11 @@ func (v *visit) commitRefusal(ctx context.Context, r *guard.Refusal) error {
 			v.journal(e.Kind, e.Text)
 		}
 	}
-	if v.run.Phase == PhaseCalm && triedAgain(r) {
+	switch {
+	case v.run.Phase == PhaseExpire && triedAgain(r):
+		v.expireLater(r.Error())
+		return v.commit(ctx)
+	case v.run.Phase == PhaseCalm && triedAgain(r):
 		v.wait(v.e.scale(regatherEvery))
 		return v.commit(ctx)
 	}
@@ -236,6 +244,7 @@ func (v *visit) finish(outcome Outcome, detail string) {
 		v.followUps()
 	default:
 	}
+	v.expiries()
 	v.tellOutcome()
 	v.close()
 }

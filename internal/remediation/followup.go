@@ -42,15 +42,21 @@ func (v *visit) followUp(i int, after rules.Afterward, acts []Step) Run {
 	if after.Kind == rules.Remind {
 		phase, within = PhaseRemind, 0
 	}
-	run := Run{
-		ID: v.e.NewID(), Origin: ByFollowUp, Parent: v.run.ID, Event: v.run.Event, Alert: v.run.Alert, Target: v.run.Target,
-		Rule: v.run.Rule, Mode: v.run.Mode, RulesHash: v.run.RulesHash, Of: &acts[0], Behind: acts[1:], Rung: i,
-		State: Waiting, Phase: phase, WakeAt: v.out.Now.Add(min(after.Every, v.e.scale(lookEvery))), CreatedAt: v.out.Now, UpdatedAt: v.out.Now,
-	}
+	run := v.child(phase, v.out.Now.Add(min(after.Every, v.e.scale(lookEvery))))
+	run.Of, run.Behind, run.Rung = &acts[0], acts[1:], i
 	if within > 0 {
 		run.Until = v.out.Now.Add(within)
 	}
 	return run
+}
+
+// child is a follow-up of the run, which wakes at a time.
+func (v *visit) child(phase Phase, wake time.Time) Run {
+	return Run{
+		ID: v.e.NewID(), Origin: ByFollowUp, Parent: v.run.ID, Event: v.run.Event, Alert: v.run.Alert, Target: v.run.Target,
+		Rule: v.run.Rule, Mode: v.run.Mode, RulesHash: v.run.RulesHash,
+		State: Waiting, Phase: phase, WakeAt: wake, CreatedAt: v.out.Now, UpdatedAt: v.out.Now,
+	}
 }
 
 func (v *visit) afterward() (rules.Afterward, bool) {
@@ -211,7 +217,7 @@ func (v *visit) tellDebt(after rules.Afterward, debt executors.DebtState) {
 		v.out.Debts = append(v.out.Debts, Debt{Target: v.run.Target, Kind: after.Of, Run: v.run.Parent, Idle: debt.Idle})
 		if debt.Idle != "" {
 			v.journal(EntryObserved, "a new deploy has no effect: "+debt.Idle)
-			v.tellIdle(debt.Idle)
+			v.tellIdle(after.Of, debt.Idle)
 		}
 	}
 	if v.run.SampledAt.IsZero() {
@@ -219,7 +225,7 @@ func (v *visit) tellDebt(after rules.Afterward, debt executors.DebtState) {
 	}
 	if v.out.Now.Sub(v.run.SampledAt) >= after.Every {
 		v.run.SampledAt = v.out.Now
-		v.tellReminder(v.out.Now.Sub(v.run.CreatedAt))
+		v.tellReminder(after.Of, v.out.Now.Sub(v.run.CreatedAt))
 	}
 }
 
@@ -229,12 +235,9 @@ func (v *visit) awaitEnd() {
 	if v.run.Outcome != Fixed || tell == nil || tell.ResolveWhen != rules.ResolveFixed || v.mayResolve() {
 		return
 	}
-	v.out.Spawn = append(v.out.Spawn, Run{
-		ID: v.e.NewID(), Origin: ByFollowUp, Parent: v.run.ID, Event: v.run.Event, Alert: v.run.Alert, Target: v.run.Target,
-		Rule: v.run.Rule, Mode: v.run.Mode, RulesHash: v.run.RulesHash, Detail: v.run.Detail,
-		State: Waiting, Phase: PhaseAwait, CreatedAt: v.out.Now, UpdatedAt: v.out.Now, EventAt: v.out.Now,
-		WakeAt: v.out.Now.Add(v.e.scale(awaitEvery)), Until: v.out.Now.Add(v.e.scale(awaitWithin)),
-	})
+	run := v.child(PhaseAwait, v.out.Now.Add(v.e.scale(awaitEvery)))
+	run.Detail, run.EventAt, run.Until = v.run.Detail, v.out.Now, v.out.Now.Add(v.e.scale(awaitWithin))
+	v.out.Spawn = append(v.out.Spawn, run)
 }
 
 // Waits of the follow-up that resolves an incident, in real time.

@@ -61,9 +61,9 @@ func NewGauges(l Ledger, b RuleBook) *Gauges {
 		ledger: l, book: b,
 		breaker: desc("remediator_breaker_open", "Whether the breaker of a rule on a target is open.", "rule", "target"),
 		budget:  desc("remediator_budget_left", "Acts a rule may still make in the window.", "rule", "window"),
-		pinned:  desc("remediator_pinned_targets", "Targets whose traffic a rollback has pinned."),
-		oldPins: desc("remediator_pins_older_than_day", "Targets whose traffic has been pinned by a rollback for more than a day."),
-		idle:    desc("remediator_idle_deploys", "Targets whose newest deploy serves nothing because a rollback has pinned the traffic."),
+		pinned:  desc("remediator_pinned_targets", "Targets on which a rollback keeps later deploys from serving."),
+		oldPins: desc("remediator_pins_older_than_day", "Targets on which a rollback has kept later deploys from serving for more than a day."),
+		idle:    desc("remediator_idle_deploys", "Targets whose newest deploy serves nothing because of a rollback."),
 		paused:  desc("remediator_pauses", "Pauses in force."),
 	}
 }

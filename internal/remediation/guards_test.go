@@ -224,7 +224,7 @@ func TestReach(t *testing.T) {
 		"everything":              {func(c *executors.Change) { c.Selects = []string{"*"} }, nil, guard.TooWide},
 		"another target":          {func(c *executors.Change) { c.Target = web }, nil, guard.TooWide},
 		"the whole internet":      {networks("0.0.0.0/0"), nil, guard.TooWide},
-		"one address for an hour": {networks("192.0.2.7/32"), nil, guard.NeedsApproval}, // a human has to end it
+		"one address for an hour": {networks("192.0.2.7/32"), nil, ""}, // a follow-up ends it
 		"itself by name":          {nil, []string{api}, guard.Itself},
 		"itself by identity":      {nil, []string{"fake/*"}, guard.Itself},
 		"somebody else":           {nil, []string{web, "fake/other", ""}, ""},

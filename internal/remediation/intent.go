@@ -108,7 +108,7 @@ func (v *visit) want() {
 func (v *visit) reach(c executors.Change) guard.Reach {
 	r := guard.Reach{
 		Target: v.run.Target, Changes: c.Target, Selects: c.Selects, Networks: c.Networks, Lasts: c.Lasts,
-		Reversible: c.Reversible && c.Lasts == 0, // nothing of ours ends what is made for a time: a human has to know of it
+		Reversible: c.Reversible, // what is made for a time is taken back by a follow-up: see expiries
 		Auto:       v.auto() && v.run.Mode != string(rules.Approve), Protected: slices.Concat(v.set.Protected, v.e.Protected),
 	}
 	env := v.env()
@@ -125,7 +125,7 @@ func (v *visit) planned(ctx context.Context, kind string, action executors.Actio
 	if err := v.keep(ctx); err != nil {
 		return executors.Change{}, err
 	}
-	bounded, cancel := v.bounded(ctx, 0)
+	bounded, cancel := v.bounded(ctx, v.rungTimeout(kind))
 	defer cancel()
 	defer v.catchUp()
 	var change executors.Change
@@ -139,7 +139,7 @@ func (v *visit) planned(ctx context.Context, kind string, action executors.Actio
 }
 
 // wayBack tells acts that take something back: no breaker, budget or pause stands in their way.
-func (v *visit) wayBack() bool { return v.run.Undoing || v.run.Action != "" }
+func (v *visit) wayBack() bool { return v.run.Undoing || v.run.Action != "" || v.run.Ends() }
 
 // intent is what the act in question asks of the shared guards. The same rung tried again is neither debited nor counted again; a freeze
 // that has begun meanwhile holds it all the same.

@@ -266,8 +266,10 @@ type Sent struct {
 // Outbox keeps messages until they are told.
 type Outbox interface {
 	// Next takes the first message of the lane that is neither ended nor waiting, counts the attempt durably before it returns, and
-	// keeps others off it for the lease. thread is the remote id of the lane's first sent message, for threads;
-	// of one that Continues, else that of the run before it.
+	// keeps others off it for the lease. thread is the Root of the lane's first sent message, else of the run's that comes before it: keys
+	// recur, and the open incident of its key may be another one by now. In Slack it is else that of the other runs of the incident (one id,
+	// or one key while both fired and no ids say otherwise) that were told in the same room; while the first of them is being told, the rest
+	// wait for the thread that it begins.
 	Next(ctx context.Context, l Lane, now time.Time, lease time.Duration) (m Message, thread string, ok bool, err error)
 	// End records how it ended.
 	End(ctx context.Context, s Sent) error

@@ -77,6 +77,26 @@ func TestTheEndIsHeardThoughOurClockIsBehind(t *testing.T) {
 	}
 }
 
+// Nor where the alert's own sender tells of the end of what PagerDuty's incident is about: it was opened after the alert began.
+func TestTheSendersEndIsHeardThoughOurClockIsBehind(t *testing.T) {
+	t.Parallel()
+	for name, occurred := range map[string]time.Time{"it says when it tells": noon.Add(2 * time.Hour), "it does not": {}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, rule("cure"))
+			a := down(api)
+			a.Source, a.Episode, a.IncidentID, a.StartsAt = "pd", "Q1/api", "Q1", noon.Add(time.Hour)
+			id := w.fire(a)
+			end := down(api)
+			end.Status, end.StartsAt, end.EndsAt = alert.Resolved, a.StartsAt.Add(-time.Minute), noon.Add(2*time.Hour)
+			w.deliver("am", sources.Delivery{Alerts: []alert.Alert{end}, OccurredAt: occurred})
+			if v := w.finish(id); v.Run.Outcome != remediation.ResolvedItself {
+				t.Errorf("ended as %s\n%s", v.Run.Outcome, story(v))
+			}
+		})
+	}
+}
+
 // A call that a crash has cut off may be on its way too: it has the same time to arrive.
 func TestACallCutOffByACrashHasItsTime(t *testing.T) {
 	t.Parallel()

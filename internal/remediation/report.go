@@ -39,10 +39,12 @@ type Report struct {
 	Head     string         `json:"journal_head"`
 }
 
-// ReportLine is one moment.
+// ReportLine is one moment, or several in a row that were alike.
 type ReportLine struct {
-	At   time.Time `json:"at"`
-	Text string    `json:"text"`
+	At    time.Time `json:"at"`
+	Text  string    `json:"text"`
+	Until time.Time `json:"until,omitzero"` // of the last of several
+	Times int       `json:"times,omitempty"`
 }
 
 // ReportChange is one act: what it was to do, what became of it, and what it altered.
@@ -53,6 +55,7 @@ type ReportChange struct {
 	After   executors.State `json:"after,omitempty"`
 	Because []string        `json:"because,omitempty"`
 	Undo    string          `json:"undo,omitempty"`
+	Until   string          `json:"until,omitempty"` // for how long it stands, if it was made for a time and still does
 }
 
 // NewReport gathers the report of a run, over or not.
@@ -72,15 +75,20 @@ func NewReport(t Told) Report {
 	}
 	for _, s := range t.Run.Seen {
 		if !t.Run.AppliedAt.IsZero() && s.At.After(t.Run.AppliedAt) {
-			r.Samples = append(r.Samples, ReportLine{At: s.At, Text: s.Probe + ": " + first(s.Summary, s.Err)})
+			r.Samples = repeated(r.Samples, ReportLine{At: s.At, Text: s.Probe + ": " + first(s.Summary, s.Err)})
 		}
 	}
 	for _, v := range t.Rulings {
 		r.Verdicts = append(r.Verdicts, fmt.Sprintf("%s: %s %s", v.Rule, v.Verdict, v.Detail))
 	}
+	until := map[int]string{}
+	for _, s := range expiring(t.Steps) {
+		until[s.Seq] = untilWords(s)
+	}
 	for _, s := range t.Steps {
 		r.Changes = append(r.Changes, ReportChange{
-			Summary: s.Change.Summary, Result: stepWords(s), Before: s.Change.Before, After: s.Change.After, Because: s.Change.Evidence, Undo: s.Change.UndoHint,
+			Summary: s.Change.Summary, Result: stepWords(s), Before: s.Change.Before, After: s.Change.After, Because: s.Change.Evidence,
+			Undo: s.Change.UndoHint, Until: until[s.Seq],
 		})
 	}
 	if t.Run.Actor != "" {
@@ -91,6 +99,16 @@ func NewReport(t Told) Report {
 		r.Review = review
 	}
 	return r
+}
+
+// repeated adds a line; one that is like the last before it is counted there.
+func repeated(all []ReportLine, next ReportLine) []ReportLine {
+	if n := len(all); n > 0 && all[n-1].Text == next.Text {
+		last := &all[n-1]
+		last.Until, last.Times = next.At, max(last.Times, 1)+1
+		return all
+	}
+	return append(all, next)
 }
 
 // guards says what the guards said.
@@ -109,8 +127,8 @@ func (t Told) guards() string {
 // actions are what is left for people.
 func (t Told) actions() (items []string) {
 	for _, s := range t.Steps {
-		if s.State == StepApplied && !s.Undo && t.Run.Outcome != Undone && s.Change.Debt == executors.DebtPinnedTraffic {
-			items = append(items, fmt.Sprintf("release a mended revision, then `remediator unpin %s`: until then new deploys serve nothing", t.Run.Target))
+		if s.State == StepApplied && !s.Undo && t.Run.Outcome != Undone && s.Change.Debt != "" {
+			items = append(items, fmt.Sprintf("release what is mended, then `remediator unpin %s`: until then %s", t.Run.Target, executors.LookupDebt(s.Change.Debt).Effect))
 		}
 	}
 	switch t.Run.Outcome {
@@ -167,7 +185,11 @@ func list(b *strings.Builder, title string, items []string) {
 
 func lines(all []ReportLine) (items []string) {
 	for _, l := range all {
-		items = append(items, clock(l.At)+" "+l.Text)
+		when := clock(l.At)
+		if l.Times > 1 {
+			when += fmt.Sprintf(" to %s, %d times,", clock(l.Until), l.Times)
+		}
+		items = append(items, when+" "+l.Text)
 	}
 	return items
 }
@@ -182,6 +204,9 @@ func (r Report) changes() (items []string) {
 		}
 		for _, why := range c.Because {
 			text += "; because " + why
+		}
+		if c.Until != "" {
+			text += "; it stands " + c.Until
 		}
 		items = append(items, text)
 	}

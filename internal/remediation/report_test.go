@@ -22,7 +22,7 @@ func TestReport(t *testing.T) {
 	for _, part := range []string{
 		"# api: api is down\n", "FIXED (verified): verify held for 1m0s", "Severity P0. Alert since 2026-03-01 11:59:00Z", "## Evidence at the decision\n\n- 12:00:00Z health: api is bad, ok false",
 		"- cure: chosen", "- next: shadowed", "## Guards\n\n- asked before the plan and again in the transaction of the intent at 12:00:00Z; all allowed it",
-		"- set api from bad to good: done, read back at 12:00:00Z; state from bad to good; because good worked before", "## Verification\n\n- 12:00:10Z health: api is good, ok true",
+		"- set api from bad to good: done, read back at 12:00:00Z; state from bad to good; because good worked before", "## Verification\n\n- 12:00:10Z to 12:01:00Z, 6 times, health: api is good, ok true",
 		"## Action items\n\n- find out why it happened", "## Timeline\n\n- 12:00:00Z chosen: ", "## Post-mortem\n\n- Impact: ", "Journal head `" + r.Head,
 	} {
 		if !strings.Contains(text, part) {

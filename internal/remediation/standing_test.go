@@ -159,8 +159,38 @@ func TestAFreezeBeginsBetweenTwoTries(t *testing.T) {
 		begins.Format(time.RFC3339), begins.Add(time.Hour).Format(time.RFC3339)))
 	w.scene(api).hooks.apply = failing(1, false, status.Error(codes.ResourceExhausted, "quota"))
 	v := w.play(down(api))
-	if v.Run.Outcome != remediation.RefusedRun || v.Run.Reason != guard.Frozen || w.scene(api).made("apply") != 1 {
+	if v.Run.Outcome != remediation.RefusedRun || v.Run.Reason != guard.Frozen || w.scene(api).made("apply") != 1 || len(v.Steps) != 1 {
 		t.Errorf("ended %s %s after %d calls\n%s", v.Run.Outcome, v.Run.Reason, w.scene(api).made("apply"), story(v))
+	}
+}
+
+// So is one that begins between an intent and its call, such as while the store takes long to keep the intent.
+func TestAFreezeBeginsBeforeTheCall(t *testing.T) {
+	t.Parallel()
+	begins := noon.Add(10 * time.Second)
+	w := newWorld(t, rule("cure"), fmt.Sprintf("freezes:\n  - {name: launch, reason: a launch, from: %s, until: %s}\n",
+		begins.Format(time.RFC3339), begins.Add(time.Hour).Format(time.RFC3339)))
+	w.racing.before = func(remediation.Commit) { w.advance(10 * time.Second) }
+	v := w.play(down(api))
+	if v.Run.Outcome != remediation.RefusedRun || v.Run.Reason != guard.Frozen || w.scene(api).made("apply") != 0 {
+		t.Errorf("ended %s %s after %d calls\n%s", v.Run.Outcome, v.Run.Reason, w.scene(api).made("apply"), story(v))
+	}
+}
+
+// A freeze that begins between the parts of a change leaves it no more half made than the end of its alert does.
+func TestAFreezeBeginsBetweenTwoParts(t *testing.T) {
+	t.Parallel()
+	begins := noon.Add(10 * time.Second)
+	w := newWorld(t, rule("cure", "do: [{fake.two: {to: half, then: good}}]"), fmt.Sprintf("freezes:\n  - {name: launch, reason: a launch, from: %s, until: %s}\n",
+		begins.Format(time.RFC3339), begins.Add(time.Hour).Format(time.RFC3339)))
+	w.racing.after = func(c remediation.Commit) {
+		if c.Intent != nil && c.Intent.Exempt {
+			w.advance(10 * time.Second)
+		}
+	}
+	v := w.play(down(api))
+	if state, _ := w.scene(api).now(); state != "good" || v.Run.Outcome != remediation.Fixed {
+		t.Errorf("ended %s with the target %s\n%s", v.Run.Outcome, state, story(v))
 	}
 }
 

@@ -36,7 +36,7 @@ func (v *visit) telling() rules.Tell {
 	if rule := v.teller(); rule != nil {
 		return rule.Tell
 	}
-	if !v.run.Acted {
+	if !v.run.Acted && !v.run.Ends() {
 		return rules.Tell{}
 	}
 	return rules.Tell{PagerDuty: &rules.TellPagerDuty{Connection: pagerDutyConnection(v.set)}}
@@ -44,11 +44,14 @@ func (v *visit) telling() rules.Tell {
 
 // tell puts a message into the outbox, in the transaction of what it tells of.
 func (v *visit) tell(channel Channel, kind MessageKind, text string) {
-	m := Message{
-		ID: fmt.Sprintf("%s-%d", v.run.ID, v.run.Told), Run: v.run.ID, Seq: v.run.Told, Channel: channel, Kind: kind, Text: text,
-		IncidentID: v.run.Alert.IncidentID, IncidentKey: v.run.Alert.IncidentKey, State: MessageQueued, CreatedAt: v.out.Now,
-		After: v.run.Parent,
-	}
+	v.send(Message{Channel: channel, Kind: kind, Text: text})
+}
+
+// send is tell for a message that says more than its text.
+func (v *visit) send(m Message) {
+	m.ID, m.Run, m.Seq = fmt.Sprintf("%s-%d", v.run.ID, v.run.Told), v.run.ID, v.run.Told
+	m.IncidentID, m.IncidentKey, m.After = v.run.Alert.IncidentID, v.run.Alert.IncidentKey, v.run.Parent
+	m.State, m.CreatedAt = MessageQueued, v.out.Now
 	if !v.address(&m) {
 		return
 	}
@@ -64,7 +67,7 @@ func (v *visit) address(m *Message) bool {
 		if to.PagerDuty == nil || m.IncidentID == "" && m.IncidentKey == "" {
 			return false
 		}
-		m.Connection, m.Open = to.PagerDuty.Connection, to.PagerDuty.OpenIncident && v.mayOpen()
+		m.Connection, m.Open = to.PagerDuty.Connection, to.PagerDuty.OpenIncident && v.mayOpen() && m.Kind.opens()
 		m.Summary, m.Severity = v.headline(), v.run.Alert.Labels["severity"]
 	case Slack:
 		if to.Slack == nil {
@@ -115,37 +118,14 @@ func (v *visit) acknowledge(c executors.Change) {
 		return
 	}
 	v.run.Acked = true
-	v.tell(PagerDuty, Acknowledge, "")
-	v.tell(Slack, Post, fmt.Sprintf("%s: rule %s is about to %s", v.headline(), v.run.Rule, c.Summary))
-}
-
-// escalateLate calls a human once a run has been at it for too long.
-func (v *visit) escalateLate() {
-	if v.run.State == Done || v.rule == nil || !v.run.Acted || v.run.Escalated || !v.run.ByRule() {
-		return
+	about := fmt.Sprintf("rule %s is about to %s", v.run.Rule, c.Summary)
+	var snooze time.Duration
+	if to := v.telling().PagerDuty; to != nil {
+		snooze = to.Snooze
 	}
-	if after := v.patience(); after > 0 && v.out.Now.Sub(v.run.CreatedAt) >= after {
-		v.escalate(fmt.Sprintf("not fixed within %s; remediator is still at it", after))
-	}
-}
-
-// patience is how long people leave the run alone: what the severity allows, but never longer than the rule says.
-func (v *visit) patience() time.Duration {
-	severity, _ := v.set.Severity(v.run.Alert.Labels)
-	if own := v.rule.Escalate.After; severity.After <= 0 || own > 0 && own < severity.After {
-		return own
-	}
-	return severity.After
-}
-
-func (v *visit) escalate(why string) {
-	if v.run.Escalated {
-		return
-	}
-	v.run.Escalated = true
-	v.journal(EntryEscalated, why)
-	v.tell(PagerDuty, Escalate, why)
-	v.tell(Slack, Escalate, v.handover(why))
+	v.send(Message{Channel: PagerDuty, Kind: Acknowledge, Snooze: snooze})
+	v.publish(sentence(about))
+	v.tell(Slack, Post, fmt.Sprintf("Acknowledged: %s\nNext: %s", v.headline(), about))
 }
 
 // tellOutcome leaves the note and, as the outcome asks, resolves or calls a human.
@@ -156,28 +136,19 @@ func (v *visit) tellOutcome() {
 	}
 	text := v.report()
 	v.tell(PagerDuty, Note, text)
-	if v.run.Outcome == Fixed {
+	if v.run.Acked || v.run.Escalated {
+		v.publish(sentence(outcomeWords(v.run.Outcome) + ": " + v.run.Detail))
+	}
+	switch {
+	case v.run.Outcome == Fixed:
 		text = v.resolved()
+	case v.reported():
+		text = v.ended()
 	}
 	v.tell(Slack, Post, text)
+	v.tellReport()
 	if v.mayResolve() {
 		v.tell(PagerDuty, Resolve, v.run.Detail)
-	}
-}
-
-// callsHuman: whatever silenced the pager or touched something and did not end well wakes somebody; so does a rule that only diagnoses.
-func (v *visit) callsHuman() bool {
-	switch v.run.Outcome {
-	case Fixed, ResolvedItself:
-		return false
-	case Undone:
-		return v.run.ByRule()
-	case Observed:
-		return v.run.Mode == string(rules.Auto) && v.run.ByRule()
-	case RefusedRun:
-		return v.run.Acked
-	default:
-		return true
 	}
 }
 
@@ -191,17 +162,18 @@ func (v *visit) mayResolve() bool {
 	return !v.run.Alert.SelfResolving || !v.episode.EndedAt.IsZero()
 }
 
-func (v *visit) tellReminder(since time.Duration) {
-	text := fmt.Sprintf("reminder: the traffic of %s has been pinned for %s by run %s; new deploys serve nothing until `remediator unpin %s`",
-		v.run.Target, since.Round(time.Minute), v.run.Parent, v.run.Target)
+func (v *visit) tellReminder(debt string, since time.Duration) {
+	kind := executors.LookupDebt(debt)
+	text := fmt.Sprintf("reminder: on %s %s for %s by run %s; %s until `remediator unpin %s`",
+		v.run.Target, kind.Been, since.Round(time.Minute), v.run.Parent, kind.Effect, v.run.Target)
 	v.tell(PagerDuty, Note, text)
 	v.tell(Slack, Post, text)
 }
 
 // tellIdle says that a deploy serves nothing, which its pipeline calls a success.
-func (v *visit) tellIdle(idle string) {
-	text := fmt.Sprintf("the new deploy %s of %s serves nothing: the traffic is pinned since run %s; `remediator unpin %s` lets it serve",
-		idle, v.run.Target, v.run.Parent, v.run.Target)
+func (v *visit) tellIdle(debt, idle string) {
+	text := fmt.Sprintf("the new deploy %s of %s serves nothing: %s since run %s; `remediator unpin %s` lets it serve",
+		idle, v.run.Target, executors.LookupDebt(debt).Is, v.run.Parent, v.run.Target)
 	v.tell(PagerDuty, Note, text)
 	v.tell(Slack, Post, text)
 }
@@ -213,10 +185,14 @@ func (v *visit) report() string {
 	fmt.Fprintf(&b, "rule %s, target %s, mode %s\n", first(v.run.Rule, "(none chosen)"), v.run.Target, first(v.run.Mode, "-"))
 	v.reportSeen(&b)
 	v.reportDone(&b)
+	v.reportUntil(&b)
 	if v.run.Outcome == Fixed {
 		fmt.Fprintf(&b, "\nHow it was verified\n- %s\n", v.run.Detail)
 	}
 	v.reportUndo(&b)
+	if v.reported() {
+		fmt.Fprintf(&b, "\nreport: remediator report %s", v.run.ID)
+	}
 	if v.fleet.Seq > 0 {
 		fmt.Fprintf(&b, "\nfleet head %s", v.fleet)
 	}
@@ -334,8 +310,7 @@ func stepWords(s Step) string {
 }
 
 func (v *visit) reportUndo(b *strings.Builder) {
-	var hints []string
-	pinned := false
+	var hints, debts []string
 	for _, s := range slices.Backward(v.steps) { // the last act is the first to be undone
 		if s.State != StepApplied || s.Undo || v.run.Outcome == Undone {
 			continue
@@ -343,13 +318,19 @@ func (v *visit) reportUndo(b *strings.Builder) {
 		if hint := first(s.Change.UndoHint, "there is no known way back"); !slices.Contains(hints, hint) {
 			hints = append(hints, hint)
 		}
-		pinned = pinned || s.Change.Debt == executors.DebtPinnedTraffic
+		if debt := s.Change.Debt; debt != "" && !slices.Contains(debts, debt) {
+			debts = append(debts, debt)
+		}
 	}
 	if len(hints) > 0 {
 		fmt.Fprintf(b, "\nHow to undo it\n- %s\n", strings.Join(hints, "\n- "))
 	}
-	if pinned {
-		b.WriteString("\nLeft to be settled\n- traffic is pinned; new deploys serve nothing until it is unpinned\n")
+	for i, debt := range debts {
+		if i == 0 {
+			b.WriteString("\nLeft to be settled\n")
+		}
+		kind := executors.LookupDebt(debt)
+		fmt.Fprintf(b, "- %s; %s until `remediator unpin %s`\n", kind.Is, kind.Effect, v.run.Target)
 	}
 }
 

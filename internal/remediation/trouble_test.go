@@ -100,16 +100,18 @@ func TestHolds(t *testing.T) {
 	}
 }
 
-// A rule in mode observe is judged beside the others and never bars them.
+// A rule in mode observe is judged beside the others and never bars them, nor does one that says so of itself.
 func TestARuleThatCannotBeJudgedBarsThoseBehindIt(t *testing.T) {
 	t.Parallel()
-	for mode, want := range map[string]verdicts{
-		"auto":    {"first": remediation.Refused, "second": remediation.Refused},
-		"observe": {"first": remediation.Undecided, "second": remediation.Chosen},
+	for word, want := range map[string]verdicts{
+		"mode: auto":    {"first": remediation.Refused, "second": remediation.Refused},
+		"unknown: bars": {"first": remediation.Refused, "second": remediation.Refused},
+		"unknown: skip": {"first": remediation.Undecided, "second": remediation.Chosen},
+		"mode: observe": {"first": remediation.Undecided, "second": remediation.Chosen},
 	} {
-		t.Run(mode, func(t *testing.T) {
+		t.Run(word, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, rule("first", "mode: "+mode, "if: health.value > 5.0"), rule("second", "if: health.ill"))
+			w := newWorld(t, rule("first", word, "if: health.value > 5.0"), rule("second", "if: health.ill"))
 			w.scene(api).hooks.ask = func(int, *fact) ([]string, error) { return []string{"value"}, nil }
 			v := w.play(down(api))
 			if diff := cmp.Diff(want, endOf(v).Rulings); diff != "" {

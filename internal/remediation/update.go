@@ -7,28 +7,41 @@ import (
 )
 
 // update tells people how a run that is at work stands: what it is about, what comes next and until when. It does so every so often until the
-// run is done; the run's stored time of the last post makes it durable.
+// run is done; the run's stored times of what was told last make it durable.
 func (v *visit) update() {
-	due := v.updateAt()
-	if due.IsZero() {
+	if v.run.State == Done || !v.run.ByRule() {
 		return
 	}
-	if !v.out.Now.Before(due) {
-		v.tell(Slack, Post, v.standingWords())
-		due = v.updateAt()
+	to := v.telling()
+	if to.Slack != nil {
+		v.updateEvery(to.Slack.Every, &v.run.PostedAt, func() { v.tell(Slack, Post, v.standingWords()) })
 	}
-	if v.run.State == Waiting && v.run.WakeAt.After(due) {
+	if to.PagerDuty != nil {
+		v.updateEvery(to.PagerDuty.Every, &v.run.PublishedAt, func() { v.publish(v.stands()) })
+	}
+}
+
+// updateEvery tells when it is time, counted from when the same people were last told, and sees to it that the run wakes for the next time.
+// Those who have not heard of the run yet hear of no updates.
+func (v *visit) updateEvery(every time.Duration, last *time.Time, tell func()) {
+	if every <= 0 || last.IsZero() {
+		return
+	}
+	if !v.out.Now.Before(last.Add(every)) {
+		tell()
+	}
+	if due := last.Add(every); v.run.State == Waiting && v.run.WakeAt.After(due) {
 		v.run.WakeAt = due
 	}
 }
 
-// updateAt is when people are to be told next; zero for a run that is done, or of which they have not heard.
-func (v *visit) updateAt() time.Time {
-	to := v.telling().Slack
-	if v.run.State == Done || !v.run.ByRule() || to == nil || to.Every <= 0 || v.run.PostedAt.IsZero() {
-		return time.Time{}
+// publish tells the subscribers of the incident, where the rule says that they are told.
+func (v *visit) publish(text string) {
+	if to := v.telling().PagerDuty; to == nil || !to.StatusUpdates || !v.run.ByRule() {
+		return
 	}
-	return v.run.PostedAt.Add(to.Every)
+	v.tell(PagerDuty, StatusUpdate, v.headline()+"\n"+text)
+	v.run.PublishedAt = v.out.Now
 }
 
 // handover is the call for help: what it is about, what was tried, what is needed.
@@ -78,8 +91,17 @@ func (v *visit) need() string {
 func (v *visit) resolved() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Resolved: %s\nSummary: %s\nCause: %s\nFix: %s\nVerified: %s", v.headline(), v.summary(), v.cause(), v.tried(), v.run.Detail)
+	v.reportUntil(&b)
 	v.reportUndo(&b)
 	fmt.Fprintf(&b, "\nReport: remediator report %s", v.run.ID)
+	return b.String()
+}
+
+// ended is what is posted of a run that did not help and whose report follows: how it ended, what was tried, what is left.
+func (v *visit) ended() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Ended: %s\nOutcome: %s: %s\nTried: %s\nNeed: %s", v.headline(), outcomeWords(v.run.Outcome), v.run.Detail, v.tried(), v.need())
+	v.reportUndo(&b)
 	return b.String()
 }
 
@@ -110,7 +132,12 @@ func (v *visit) cause() string {
 
 // standingWords says how a run at work stands.
 func (v *visit) standingWords() string {
-	return fmt.Sprintf("Update: %s\nStatus: %s\nNext: %s, by %s at the latest", v.headline(), v.status(), v.next(), clock(v.run.Until))
+	return "Update: " + v.headline() + "\n" + v.stands()
+}
+
+// stands is the same without what it is about.
+func (v *visit) stands() string {
+	return fmt.Sprintf("Status: %s\nNext: %s, by %s at the latest", v.status(), v.next(), clock(v.run.Until))
 }
 
 // status is how the run stands now.
@@ -155,6 +182,8 @@ func (v *visit) next() string {
 		return "if it does not get well, a human is called"
 	case PhaseUndo:
 		return "a human is called"
+	case PhaseExpire:
+		return "it is tried again until it has ended"
 	default:
 		return "the facts decide"
 	}

@@ -9,10 +9,10 @@ import (
 	"github.com/mixillo/remediator/internal/store"
 )
 
-// posts are what was posted of a run, in order.
+// posts are what was posted of a run, in order, without its report.
 func posts(v store.RunView) (texts []string) {
 	for _, m := range v.Messages {
-		if m.Channel == remediation.Slack {
+		if m.Channel == remediation.Slack && m.Kind != remediation.ReportRun {
 			texts = append(texts, m.Text)
 		}
 	}

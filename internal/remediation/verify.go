@@ -113,6 +113,10 @@ func (v *visit) rungFailed(outcome Outcome, detail string) {
 		v.finish(NotFixed, v.run.Detail+"; taking the change back failed: "+detail)
 		return
 	}
+	if v.run.Ends() {
+		v.expireLater(detail)
+		return
+	}
 	if !v.run.ByRule() {
 		v.finish(outcome, detail)
 		return

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mixillo/remediator/internal/alert"
+	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/executors"
 	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/sources"
@@ -127,7 +128,8 @@ const (
 type Phase string
 
 // Decide covers gather, choose, plan and guards up to the intent. Apply makes the call the intent names, Observe reads back,
-// Verify samples, Undo plans the way back. Ask waits for a human's answer to a plan. Calm, Remind and Await are the phases of follow-ups.
+// Verify samples, Undo plans the way back. Ask waits for a human's answer to a plan. Calm, Remind, Await and Expire are the phases of
+// follow-ups.
 const (
 	PhaseDecide  Phase = "decide"
 	PhaseApply   Phase = "apply"
@@ -138,6 +140,7 @@ const (
 	PhaseCalm    Phase = "calm"
 	PhaseRemind  Phase = "remind"
 	PhaseAwait   Phase = "await"
+	PhaseExpire  Phase = "expire"
 	PhaseDone    Phase = "done"
 )
 
@@ -175,6 +178,7 @@ type Run struct {
 	Action    string    `json:"action,omitempty"`    // kind of a run by hand
 	Of        *Step     `json:"of,omitempty"`        // the act a follow-up looks after
 	Behind    []Step    `json:"behind,omitempty"`    // the acts before that one, to be taken back after it, last first
+	Expires   time.Time `json:"expires,omitzero"`    // of a follow-up that ends what was made for a time: when that is over
 	Acted     bool      `json:"acted"`               // an intent was recorded
 	Asked     string    `json:"asked,omitempty"`     // digest of the plan that a human was shown
 	Approved  string    `json:"approved,omitempty"`  // digest of the plan that a human has approved
@@ -184,13 +188,15 @@ type Run struct {
 	Acked     bool      `json:"acked,omitempty"`     // an acknowledgement was sent to the outbox
 	Escalated bool      `json:"escalated,omitempty"` // an escalation was sent to the outbox
 	PostedAt  time.Time `json:"posted_at,omitzero"`  // when people were last told on Slack
-	Tries     int       `json:"tries,omitempty"`     // of the phase, e.g. unclear observations
-	Until     time.Time `json:"until,omitzero"`      // deadline of the phase
-	HeldFrom  time.Time `json:"held_from,omitzero"`  // since when the verification holds
-	Sampled   string    `json:"sampled,omitempty"`   // what the last sample said, so that only changes are journalled
-	SampledAt time.Time `json:"sampled_at,omitzero"` // when the last sample was taken
-	AppliedAt time.Time `json:"applied_at,omitzero"` // when the last act was read back as complete
-	DecidedAt time.Time `json:"decided_at,omitzero"` // when the first intent was recorded
+	// PublishedAt is when the incident's subscribers were last told.
+	PublishedAt time.Time `json:"published_at,omitzero"`
+	Tries       int       `json:"tries,omitempty"`     // of the phase, e.g. unclear observations
+	Until       time.Time `json:"until,omitzero"`      // deadline of the phase
+	HeldFrom    time.Time `json:"held_from,omitzero"`  // since when the verification holds
+	Sampled     string    `json:"sampled,omitempty"`   // what the last sample said, so that only changes are journalled
+	SampledAt   time.Time `json:"sampled_at,omitzero"` // when the last sample was taken
+	AppliedAt   time.Time `json:"applied_at,omitzero"` // when the last act was read back as complete
+	DecidedAt   time.Time `json:"decided_at,omitzero"` // when the first intent was recorded
 
 	Version    int64     `json:"version"` // grows with every commit; hints name it
 	Epoch      int64     `json:"epoch"`   // grows with every claim; commits are fenced by it
@@ -212,6 +218,9 @@ type Run struct {
 // ByRule tells a run that goes by the rules, for an alert or because somebody asked for it, from one that goes on with what another run has
 // left: a follow-up, or an action started by hand.
 func (r Run) ByRule() bool { return r.Origin == ByAlert || r.Origin == ByHand && r.Action == "" }
+
+// Ends tells a follow-up that ends what another run has made for a time.
+func (r Run) Ends() bool { return !r.Expires.IsZero() }
 
 // Heard reports whether the run has taken note of the answer already, and waits for another person's.
 func (r Run) Heard(a Approval) bool { return a.Approved && slices.Contains(r.Yes, a.Actor) }
@@ -276,9 +285,18 @@ const (
 	Note        MessageKind = "note"
 	Resolve     MessageKind = "resolve"
 	Escalate    MessageKind = "escalate"
-	Post        MessageKind = "post"
-	Replace     MessageKind = "replace" // takes the place of an earlier post, with its buttons
+	// The kinds of PagerDuty alone that go with a call for a human, or tell the incident's subscribers.
+	Prioritise    MessageKind = "priority"
+	AskResponders MessageKind = "responders"
+	StatusUpdate  MessageKind = "status_update"
+
+	Post      MessageKind = "post"
+	ReportRun MessageKind = "report"  // posts a part of the report of a run that is over, as the records say when it is told
+	Replace   MessageKind = "replace" // takes the place of an earlier post, with its buttons
 )
+
+// opens reports whether a message of the kind may open an incident where there is none: what only adds to one may not.
+func (k MessageKind) opens() bool { return k != Prioritise && k != AskResponders && k != StatusUpdate }
 
 // Message is one thing to tell, kept in the outbox until it is told. Messages of one run and channel are told in order.
 type Message struct {
@@ -295,8 +313,13 @@ type Message struct {
 	Room        string      `json:"room,omitempty"` // Slack's channel
 	Text        string      `json:"text"`
 	Mentions    []string    `json:"mentions,omitempty"` // whom a post names, as the rules file does
-	Asks        string      `json:"asks,omitempty"`     // digest of the plan that a post asks about, with buttons
-	Of          string      `json:"of,omitempty"`       // the message that this one takes the place of
+	// People get the incident by an escalation, or are asked to respond; Priority is what it gets; Snooze is how long an acknowledgement holds.
+	People   connect.People `json:"people,omitzero"`
+	Priority string         `json:"priority,omitempty"`
+	Snooze   time.Duration  `json:"snooze,omitempty"`
+	Asks     string         `json:"asks,omitempty"` // digest of the plan that a post asks about, with buttons
+	Part     int            `json:"part,omitempty"` // of the report: its place among Report.Posts
+	Of       string         `json:"of,omitempty"`   // the message that this one takes the place of
 	// Open asks to open an incident through Events v2 when there is none for the key; Summary and Severity describe it.
 	Open     bool   `json:"open,omitempty"`
 	Summary  string `json:"summary,omitempty"`
@@ -309,14 +332,24 @@ type Message struct {
 	Attempts  int          `json:"attempts"` // begun, including one whose end is unknown
 	NotBefore time.Time    `json:"not_before,omitzero"`
 	RemoteID  string       `json:"remote_id,omitempty"` // what the system calls it
+	Thread    string       `json:"thread,omitempty"`    // of Slack, found for its first attempt; empty for what begins one
 	Error     string       `json:"error,omitempty"`
 	CreatedAt time.Time    `json:"created_at"`
 	EndedAt   time.Time    `json:"ended_at,omitzero"`
 }
 
-// Continues reports whether the message is about the incident that the run before it has told of: keys recur, and the open incident of its
-// key may be another one by now. Slack's threads are a run's own.
-func (m Message) Continues() bool { return m.After != "" && m.Channel == PagerDuty }
+// Root is what later messages about the same go by: on PagerDuty the incident, in Slack the thread that the message stands in or has begun.
+func (m Message) Root() string {
+	if m.Thread != "" {
+		return m.Thread
+	}
+	return m.RemoteID
+}
+
+// Beside reports whether both messages are told in the same room, so that one can stand in the other's thread.
+func (m Message) Beside(other Message) bool {
+	return m.Channel == other.Channel && m.Connection == other.Connection && m.Room == other.Room
+}
 
 // MessageState tells how far a message is.
 type MessageState string

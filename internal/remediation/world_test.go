@@ -50,7 +50,7 @@ rules:
 
 // rule writes a rule: what is given replaces the usual part of that key, "-key" drops it.
 func rule(name string, parts ...string) string {
-	keys := []string{"match", "target", "mode", "gather", "if", "do", "hold", "verify", "guard", "tell", "escalate", "afterwards"}
+	keys := []string{"match", "target", "mode", "gather", "if", "unknown", "by_hand", "do", "hold", "verify", "guard", "tell", "escalate", "afterwards"}
 	text := map[string]string{
 		"match": `[alertname="Down"]`, "target": "{from: service}", "mode": "auto", "gather": "{health: {look.probe: {of: x}}}",
 		"if": `"!health.ok"`, "do": "[{fake.act: {to: good}}]", "verify": `{if: health.ok, hold: 1m, within: 5m, every: 10s}`,

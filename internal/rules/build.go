@@ -43,10 +43,7 @@ func (b *builder) rule(n *yaml.Node) *Rule {
 	dr.matchers = b.parseMatchers(dr)
 	b.limits(dr)
 	b.tell(dr)
-	dr.Escalate = Escalate{
-		After: b.pick(escalateAfter, dr.text.Escalate.After, b.defaults.Escalate.After),
-		Need:  firstText(dr.text.Escalate.Need, b.defaults.Escalate.Need),
-	}
+	b.escalate(dr)
 	dr.gathered = b.gather(dr.text.Gather)
 	dr.rungs = b.ladder(dr.text.Do)
 	for _, r := range dr.rungs {

@@ -105,6 +105,7 @@ func (b *builder) build(top *yaml.Node) {
 	b.checkGuard(d, &file.Defaults.Guard)
 	b.budgets = b.defaults.Guard.over(builtinBudgets())
 	b.checkTell(d, &file.Defaults.Tell)
+	b.checkEscalate(d, &file.Defaults.Escalate)
 	matchers := make([][]matcher, 0, len(file.Rules))
 	for i, n := range file.Rules {
 		r := b.rule(n)

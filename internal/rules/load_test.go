@@ -44,7 +44,7 @@ func limited(rule []guard.Window, cooldown time.Duration) guard.Limits {
 func TestLoadRules(t *testing.T) {
 	t.Parallel()
 	notes := &TellPagerDuty{Connection: "pagerduty", ResolveWhen: ResolveNever}
-	slack := &TellSlack{Connection: "slack", Every: 15 * time.Minute}
+	slack := &TellSlack{Connection: "slack", Report: true, Every: 15 * time.Minute}
 	want := []*Rule{
 		{
 			Name: "roll-back-a-bad-deploy", Mode: Auto, Index: 0,

@@ -121,6 +121,11 @@ type TellPagerDuty struct {
 	Connection   string     // name under connections
 	ResolveWhen  Resolution // ResolveNever unless the file says otherwise
 	OpenIncident bool       // open an incident where an alert has none
+	// StatusUpdates tells the incident's subscribers what remediator begins, how it stands every Every (0: never), that it calls a human, how it ended.
+	StatusUpdates bool
+	Every         time.Duration
+	// Snooze bounds how long an acknowledgement holds: PagerDuty pages again by itself after it, even if nothing is left of us. 0: it holds.
+	Snooze time.Duration
 }
 
 // TellSlack says where in Slack a run is told.
@@ -128,6 +133,7 @@ type TellSlack struct {
 	Connection string        // name under connections
 	Channel    string        // empty: the connection's channel
 	Every      time.Duration // how often people are told how a run at work stands; 0: never
+	Report     bool          // the report of a run that has acted or called a human is posted at its end
 	// Mention are the people whom a call for help names: ids of Slack users (U…, W…) or user groups (S…), or here or channel.
 	Mention []string
 }
@@ -138,12 +144,6 @@ type Approval struct {
 	By     []string // names of those who may; empty: everyone who reaches the API
 	People int      // how many different ones have to say yes; at least 1
 	Self   bool     // whoever started the run by hand may say yes to it too
-}
-
-// Escalate says when a run that has not ended calls for a person, and what it asks of them.
-type Escalate struct {
-	After time.Duration
-	Need  string // what the person who is called should do or leave alone, in the words of the rules file
 }
 
 // The kinds of Afterward.
@@ -181,7 +181,7 @@ type BoundProbe struct {
 type BoundAction struct {
 	Kind    string
 	Action  executors.Action
-	Timeout time.Duration // of one call
+	Timeout time.Duration // of the call that makes a plan, and of the one that carries it out; the engine bounds it by its lease
 }
 
 // Bind gives the rule on a target, false if the rule cannot name the target.

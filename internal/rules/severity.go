@@ -17,6 +17,8 @@ type Severity struct {
 	Labels []string      // values of the alert's label `severity` that mean it
 	Most   Mode          // a rule may go no further by itself, whatever its own mode is
 	After  time.Duration // a run that has not ended calls for a person after this long; 0: as its rule says
+	// Priority is what a call for a person gives the incident in PagerDuty, by its name, where the rule says nothing; empty: none.
+	Priority string
 }
 
 type severityText struct {
@@ -24,6 +26,7 @@ type severityText struct {
 	Labels   []string       `yaml:"labels" rules:"required"`
 	Mode     Mode           `yaml:"mode"`
 	Escalate *time.Duration `yaml:"escalate"`
+	Priority string         `yaml:"priority"`
 }
 
 // Severity says how severe an alert is by its labels: the last severity where none is named, nothing where the file declares none. Worst
@@ -60,7 +63,8 @@ func (b *builder) severities(all []*yaml.Node) {
 			}
 			seen[word] = true
 		}
-		s := Severity{Name: text.Name, Labels: text.Labels, Most: firstText(text.Mode, Auto)}
+		b.checkPriority(d, &text.Priority)
+		s := Severity{Name: text.Name, Labels: text.Labels, Most: firstText(text.Mode, Auto), Priority: text.Priority}
 		if text.Escalate != nil {
 			s.After = *text.Escalate
 		}

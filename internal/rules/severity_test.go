@@ -7,7 +7,7 @@ import (
 )
 
 const severities = `severities:
-  - {name: P0, labels: [critical, P0], escalate: 10m}
+  - {name: P0, labels: [critical, P0], escalate: 10m, priority: P1}
   - {name: P1, labels: [error]}
   - {name: P2, labels: [warning], mode: approve}
 `
@@ -31,8 +31,8 @@ func TestSeverity(t *testing.T) {
 			t.Errorf("%q is %s, at most %s, worst %t", label, got.Name, got.Most, worst)
 		}
 	}
-	if got, _ := set.Severity(map[string]string{"severity": "critical"}); got.After != 10*time.Minute {
-		t.Errorf("people leave it alone for %s", got.After)
+	if got, _ := set.Severity(map[string]string{"severity": "critical"}); got.After != 10*time.Minute || got.Priority != "P1" {
+		t.Errorf("people leave it alone for %s, its priority is %q", got.After, got.Priority)
 	}
 	if got, worst := (&Set{}).Severity(nil); got.Most != Auto || worst {
 		t.Errorf("without severities: %+v, %t", got, worst)
@@ -56,6 +56,7 @@ func TestSeverityMistakes(t *testing.T) {
 		"severities:\n  - {name: P0, labels: [critical]}\n  - {name: P1, labels: [critical]}\n": "more severe one already",
 		"severities:\n  - {labels: [critical]}\n":                                               "name is missing",
 		"severities:\n  - {name: P0, labels: [a], mode: manual}\n":                              "mode",
+		"severities:\n  - {name: P0, labels: [a], priority: \"\"}\n":                            "no name of a priority",
 	} {
 		if _, err := Load("rules.yaml", []byte("version: 1\n"+text), Options{Speed: 1}); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", text, err)

@@ -17,9 +17,12 @@ type tellText struct {
 }
 
 type tellPagerDutyText struct {
-	Connection   string     `yaml:"connection"`
-	ResolveWhen  Resolution `yaml:"resolve_when"`
-	OpenIncident *bool      `yaml:"open_incident"`
+	Connection    string         `yaml:"connection"`
+	ResolveWhen   Resolution     `yaml:"resolve_when"`
+	OpenIncident  *bool          `yaml:"open_incident"`
+	StatusUpdates *bool          `yaml:"status_updates"`
+	Every         *time.Duration `yaml:"every"`
+	Snooze        *time.Duration `yaml:"snooze"`
 
 	off bool
 }
@@ -29,6 +32,7 @@ type tellSlackText struct {
 	Channel    string         `yaml:"channel"`
 	Every      *time.Duration `yaml:"every"`
 	Mention    []string       `yaml:"mention"`
+	Report     *bool          `yaml:"report"`
 
 	off bool
 }
@@ -54,8 +58,10 @@ func (b *builder) switchedOff(n *yaml.Node) bool {
 func (b *builder) checkTell(d *decoder, t *tellText) {
 	if p := t.PagerDuty; p != nil {
 		if p.off = b.switchedOff(d.node(p, nil)); !p.off {
+			b.checkUpdates(d, p)
 			name := firstText(p.Connection, b.commonPagerDuty().Connection, pagerDuty)
 			b.needsConnection(d.node(&p.Connection, d.node(p, nil)), name, pagerDuty, "tell names it")
+			b.checkSnooze(d, p)
 		}
 	}
 	if s := t.Slack; s != nil {
@@ -64,6 +70,20 @@ func (b *builder) checkTell(d *decoder, t *tellText) {
 			b.needsConnection(d.node(&s.Connection, d.node(s, nil)), name, slack, "tell names it")
 			b.checkMentions(d, s)
 		}
+	}
+}
+
+// checkUpdates reports a time between status updates where none are told.
+func (b *builder) checkUpdates(d *decoder, p *tellPagerDutyText) {
+	if p.Every != nil && !firstWritten(false, p.StatusUpdates, b.commonPagerDuty().StatusUpdates) {
+		b.at(d.node(p.Every, d.node(p, nil)), mistake{id: "bad-value", message: "every says how often status updates are told, and none are", hint: "write status_updates: true beside it"})
+	}
+}
+
+// checkSnooze holds a snooze within PagerDuty's own bounds; 0s is none.
+func (b *builder) checkSnooze(d *decoder, p *tellPagerDutyText) {
+	if p.Snooze != nil && *p.Snooze != 0 && (*p.Snooze < time.Second || *p.Snooze > 7*day) {
+		b.at(d.node(p.Snooze, d.node(p, nil)), mistake{id: "bad-value", message: "PagerDuty snoozes an incident for between a second and 7 days"})
 	}
 }
 
@@ -108,11 +128,17 @@ func (b *builder) tellPagerDuty(own *tellPagerDutyText) *TellPagerDuty {
 		return nil
 	}
 	own, common := cmp.Or(own, &tellPagerDutyText{}), b.commonPagerDuty()
-	return &TellPagerDuty{
-		Connection:   firstText(own.Connection, common.Connection, pagerDuty),
-		ResolveWhen:  firstText(own.ResolveWhen, common.ResolveWhen, ResolveNever),
-		OpenIncident: firstWritten(false, own.OpenIncident, common.OpenIncident),
+	t := &TellPagerDuty{
+		Connection:    firstText(own.Connection, common.Connection, pagerDuty),
+		ResolveWhen:   firstText(own.ResolveWhen, common.ResolveWhen, ResolveNever),
+		OpenIncident:  firstWritten(false, own.OpenIncident, common.OpenIncident),
+		StatusUpdates: firstWritten(false, own.StatusUpdates, common.StatusUpdates),
+		Snooze:        firstWritten(0, own.Snooze, common.Snooze),
 	}
+	if t.StatusUpdates {
+		t.Every = b.pick(updatesEvery, own.Every, common.Every)
+	}
+	return t
 }
 
 // tellSlack merges what a rule says (nil: nothing) with the defaults. Where neither says anything Slack is not told.
@@ -127,5 +153,6 @@ func (b *builder) tellSlack(own *tellSlackText) *TellSlack {
 		Channel:    firstText(own.Channel, common.Channel),
 		Every:      b.pick(updatesEvery, own.Every, common.Every),
 		Mention:    either(own.Mention, common.Mention),
+		Report:     firstWritten(true, own.Report, common.Report),
 	}
 }

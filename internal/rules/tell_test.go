@@ -30,18 +30,22 @@ func TestTell(t *testing.T) {
 		want                 Tell
 	}{
 		{"nothing said", "", "", Tell{PagerDuty: plain}},
-		{"empty parts", "", ", tell: {pagerduty: {}, slack: {}}", Tell{PagerDuty: plain, Slack: &TellSlack{Connection: "slack", Every: 15 * time.Minute}}},
+		{"empty parts", "", ", tell: {pagerduty: {}, slack: {}}", Tell{PagerDuty: plain, Slack: &TellSlack{Report: true, Connection: "slack", Every: 15 * time.Minute}}},
 		{"the defaults alone", both, "", Tell{
 			PagerDuty: &TellPagerDuty{Connection: "second", ResolveWhen: ResolveNever, OpenIncident: true},
-			Slack:     &TellSlack{Connection: "slack", Channel: "C1", Every: 15 * time.Minute},
+			Slack:     &TellSlack{Report: true, Connection: "slack", Channel: "C1", Every: 15 * time.Minute},
 		}},
 		{"one field of each", both, ", tell: {pagerduty: {resolve_when: fixed}, slack: {channel: C2}}", Tell{
 			PagerDuty: &TellPagerDuty{Connection: "second", ResolveWhen: ResolveFixed, OpenIncident: true},
-			Slack:     &TellSlack{Connection: "slack", Channel: "C2", Every: 15 * time.Minute},
+			Slack:     &TellSlack{Report: true, Connection: "slack", Channel: "C2", Every: 15 * time.Minute},
 		}},
 		{"false and zero are said", both, ", tell: {pagerduty: {open_incident: false}, slack: {every: 0s}}", Tell{
 			PagerDuty: &TellPagerDuty{Connection: "second", ResolveWhen: ResolveNever},
-			Slack:     &TellSlack{Connection: "slack", Channel: "C1"},
+			Slack:     &TellSlack{Report: true, Connection: "slack", Channel: "C1"},
+		}},
+		{"no report", both, ", tell: {slack: {report: false}}", Tell{
+			PagerDuty: &TellPagerDuty{Connection: "second", ResolveWhen: ResolveNever, OpenIncident: true},
+			Slack:     &TellSlack{Connection: "slack", Channel: "C1", Every: 15 * time.Minute},
 		}},
 		{"a default switched off", both, ", tell: {slack: null}", Tell{
 			PagerDuty: &TellPagerDuty{Connection: "second", ResolveWhen: ResolveNever, OpenIncident: true},
@@ -59,10 +63,10 @@ func TestTell(t *testing.T) {
 		want                 Tell
 	}{
 		{"mentions by default", mention, "", Tell{
-			PagerDuty: plain, Slack: &TellSlack{Connection: "slack", Every: 15 * time.Minute, Mention: []string{"U024BE7LH", "SAZ94GDB8"}},
+			PagerDuty: plain, Slack: &TellSlack{Report: true, Connection: "slack", Every: 15 * time.Minute, Mention: []string{"U024BE7LH", "SAZ94GDB8"}},
 		}},
 		{"mentions of its own", mention, ", tell: {slack: {mention: [here]}}", Tell{
-			PagerDuty: plain, Slack: &TellSlack{Connection: "slack", Every: 15 * time.Minute, Mention: []string{"here"}},
+			PagerDuty: plain, Slack: &TellSlack{Report: true, Connection: "slack", Every: 15 * time.Minute, Mention: []string{"here"}},
 		}},
 	}...)
 	for _, tt := range tests {

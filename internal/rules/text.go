@@ -121,11 +121,6 @@ type freezeText struct {
 	Until    *time.Time     `yaml:"until"`
 }
 
-type escalateText struct {
-	After *time.Duration `yaml:"after"`
-	Need  string         `yaml:"need"`
-}
-
 type scaleBackText struct {
 	If     string         `yaml:"if" rules:"required"`
 	Hold   *time.Duration `yaml:"hold"`
@@ -142,7 +137,12 @@ type remindText struct {
 type debt string
 
 // Values lists what can be written in the rules file.
-func (debt) Values() []string { return []string{executors.DebtPinnedTraffic} }
+func (debt) Values() (names []string) {
+	for _, k := range executors.Debts() {
+		names = append(names, k.Name)
+	}
+	return names
+}
 
 // migrations is what a target promises about schema changes.
 type migrations string

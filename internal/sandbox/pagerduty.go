@@ -31,6 +31,7 @@ type Incident struct {
 	Notes          []Note         `json:"notes"`
 	StatusUpdates  []Note         `json:"status_updates"`
 	Responders     []string       `json:"responders"` // user ids asked to help
+	Requests       []Note         `json:"responder_requests"`
 	Log            []IncidentStep `json:"log"`
 	ResolutionNote string         `json:"resolution_note,omitempty"`
 	SnoozedUntil   time.Time      `json:"snoozed_until,omitzero"`
@@ -294,7 +295,7 @@ func (inc *Incident) copy() Incident {
 	c := *inc
 	c.Assignees, c.Acknowledgers = slices.Clone(inc.Assignees), slices.Clone(inc.Acknowledgers)
 	c.Alerts, c.Notes, c.StatusUpdates = slices.Clone(inc.Alerts), slices.Clone(inc.Notes), slices.Clone(inc.StatusUpdates)
-	c.Responders, c.Log = slices.Clone(inc.Responders), slices.Clone(inc.Log)
+	c.Responders, c.Requests, c.Log = slices.Clone(inc.Responders), slices.Clone(inc.Requests), slices.Clone(inc.Log)
 	if m, ok := inc.Details.(map[string]any); ok {
 		c.Details = maps.Clone(m)
 	}

@@ -51,6 +51,7 @@ func contextRoutes() map[string]answer {
 		"GET /priorities": listPriorities,
 		"GET /incidents/{id}/related_change_events": relatedChanges,
 		"GET /services/{id}/change_events":          serviceChanges,
+		"GET /incidents/{id}/log_entries":           listLogEntries,
 		"POST /incidents/{id}/snooze":               snooze,
 	}
 }
@@ -181,6 +182,24 @@ func snooze(p *pagerDuty, c *call) (int, object, *problem) {
 	c.inc.SnoozedUntil = time.Now().UTC().Add(time.Duration(*req.Duration) * time.Second)
 	p.record(c.inc, c.by, "incident_snoozed", "incident.acknowledged", map[string]any{"seconds": *req.Duration})
 	return http.StatusCreated, object{"incident": c.inc.rest()}, nil
+}
+
+// listLogEntries shows what was told on the incident, newest first; of the log's other entries nothing is asked.
+func listLogEntries(_ *pagerDuty, c *call) (int, object, *problem) {
+	kinds := map[string]string{}
+	told := slices.Concat(c.inc.StatusUpdates, c.inc.Requests)
+	for _, n := range c.inc.Requests {
+		kinds[n.ID] = "responder_request_log_entry"
+	}
+	slices.SortStableFunc(told, func(a, b Note) int { return b.At.Compare(a.At) })
+	all := []any{}
+	for _, n := range told {
+		all = append(all, object{
+			"id": n.ID, "type": pick(kinds[n.ID] == "", "status_update_log_entry", kinds[n.ID]), "created_at": n.At.Format(time.RFC3339),
+			"agent": userReference(n.User), "message": n.Content,
+		})
+	}
+	return listing("log_entries", all, c)
 }
 
 // ReportChange tells PagerDuty of a deploy or the like.

@@ -232,6 +232,7 @@ func createResponderRequest(p *pagerDuty, c *call) (int, object, *problem) {
 	if json.Unmarshal(c.body, &req) != nil || req.RequesterID == "" || req.Message == "" || len(req.Targets) == 0 {
 		return 0, nil, invalid("requester_id, message and responder_request_targets are required")
 	}
+	c.inc.Requests = append(c.inc.Requests, Note{ID: p.dice.id("P"), User: req.RequesterID, Content: req.Message, At: time.Now().UTC()})
 	targets := []any{}
 	for _, t := range req.Targets {
 		id := t.Target.ID

@@ -19,6 +19,8 @@ type ending struct {
 	at   time.Duration
 	stay *stay
 	run  remediation.Run
+
+	unsure bool // somebody had an incident in hand, and it had not been looked up yet that this was us
 }
 
 // endingOf gives how a run ended.
@@ -32,6 +34,10 @@ func (s *sim) endingOf(run string) (ending, bool) {
 
 // admitted lets the jury look at the runs that a delivery has led to, or a human's word for which they waited.
 func (s *sim) admitted(v *stay, a remediation.Acceptance, got remediation.Accepted) {
+	if a.Again == "" && !a.Looked && !got.Duplicate {
+		l := &letter{source: a.Event.Source, delivery: a.Event.Delivery}
+		s.stored = append(s.stored, receipt{at: s.clock(), store: s.now(), letter: l, event: a.Event.ID})
+	}
 	for _, h := range got.Runs {
 		i := slices.IndexFunc(a.Proposals, func(p remediation.Proposal) bool { return p.Run.ID == h.Run })
 		if r := a.Proposals[i].Run; r.Origin == remediation.ByAlert {

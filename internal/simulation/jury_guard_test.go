@@ -160,18 +160,19 @@ func (s *sim) judgeLatch(c *call) {
 	}
 }
 
-// judgeStorm: of many targets that want action, none is acted on. Those count that were acted on: they wanted it for sure.
+// judgeStorm: of many targets that want action, none is acted on. Those count that were acted on: they wanted it for sure. What began before
+// there were so many goes on: a call that is made late was decided on when it was debited.
 func (s *sim) judgeStorm(c *call, l law) {
-	if s.leapt(stormTime) {
+	if s.leapt(stormTime) || c.debit == nil {
 		return
 	}
-	since := s.clock() - stormTime + intentSlack
+	since := c.debit.at - stormTime + intentSlack
 	for _, at := range s.releases {
 		since = max(since, at)
 	}
 	wanted := map[string]bool{c.target: true}
 	for _, o := range s.calls {
-		if o.first && o.debit != nil && o.debit.at > since { // when it wanted to, however often it was tried since
+		if o.first && o.debit != nil && o.debit.at > since && o.debit.at <= c.debit.at { // when it wanted to, however often it was tried since
 			wanted[o.target] = true
 		}
 	}

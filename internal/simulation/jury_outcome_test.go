@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"time"
@@ -72,20 +73,26 @@ func (s *sim) judgeOver(e ending) {
 	}
 	last, asked := s.rereads[e.run.ID]
 	said := asked && last.Known && !last.Firing
-	s.holds(said || s.endHeard(e), "G14", "run %s ended because its alert did, which nobody has said", e.run.ID)
+	s.holds(said || len(s.endsHeard(e)) > 0, "G14", "run %s ended because its alert did, which nobody has said", e.run.ID)
 	s.holds(said || !s.heardAnew(e), "G17", "run %s ended because its alert had, and it fires anew", e.run.ID)
 }
 
-// endHeard reports whether a sender's word for the end of a run's alert was taken in before the run ended.
-func (s *sim) endHeard(e ending) bool {
+// endsHeard are the times at which a run's alert ended by the words of senders that reached the store before the run ended.
+func (s *sim) endsHeard(e ending) (ends []time.Time) {
 	r := e.run
-	return slices.ContainsFunc(s.received, func(got receipt) bool {
-		return got.at <= e.at && slices.ContainsFunc(got.letter.delivery.Alerts, func(a alert.Alert) bool {
+	for _, got := range s.stored {
+		if got.at > e.at {
+			break
+		}
+		for _, a := range got.letter.delivery.Alerts {
 			same := a.Episode == r.Alert.Episode || a.IncidentID != "" && a.IncidentID == r.Alert.IncidentID ||
 				a.IncidentKey != "" && a.IncidentKey == r.Alert.IncidentKey || s.keyOf(a.IncidentID) == r.Alert.IncidentKey
-			return a.Status == alert.Resolved && !a.Merged && same
-		})
-	})
+			if a.Status == alert.Resolved && !a.Merged && same {
+				ends = append(ends, a.EndsAt)
+			}
+		}
+	}
+	return ends
 }
 
 // keyOf is the key of one of PagerDuty's incidents.
@@ -101,6 +108,9 @@ func (s *sim) heardAnew(e ending) bool {
 	if e.run.Alert.Source != "am" || len(s.reloads) > 0 || len(s.jumps) > 0 {
 		return false
 	}
+	if !slices.Contains(names, e.run.Alert.Labels["service"]) {
+		return false // the alerts of all places have the same labels: nobody can tell them apart
+	}
 	var newest receipt
 	for _, got := range s.received {
 		d := got.letter.delivery
@@ -108,15 +118,16 @@ func (s *sim) heardAnew(e ending) bool {
 			continue
 		}
 		if newest.letter != nil && d.OccurredAt.Before(newest.letter.delivery.OccurredAt) {
-			return false // a word that came out of order
+			continue // a word that came out of order
 		}
 		newest = got
 	}
 	if newest.letter == nil || newest.at >= e.stay.began || newest.at-s.sinceBeginning(newest.letter.delivery.OccurredAt) > time.Minute || newest.at < s.births[e.run.ID] {
 		return false
 	}
+	last := slices.MaxFunc(append(s.endsHeard(e), time.Time{}), time.Time.Compare) // PagerDuty may have ended the incident after the firing began
 	return slices.ContainsFunc(newest.letter.delivery.Alerts, func(a alert.Alert) bool {
-		return aboutOne(a, e.run.Alert) && a.Status == alert.Firing && a.StartsAt.After(e.run.Alert.StartsAt)
+		return aboutOne(a, e.run.Alert) && a.Status == alert.Firing && a.StartsAt.After(e.run.Alert.StartsAt) && a.StartsAt.After(last)
 	})
 }
 
@@ -197,13 +208,24 @@ func (s *sim) judgePerson(e ending) {
 	person := slices.ContainsFunc(s.inHand, func(h *held) bool {
 		return h.incident.id == e.run.Alert.IncidentID || h.incident.key == e.run.Alert.IncidentKey
 	})
-	ours := slices.ContainsFunc(s.received, func(got receipt) bool { return got.letter.delivery.Agent == robot && got.at > e.at-time.Minute })
+	ours := e.unsure || slices.ContainsFunc(s.stored, func(got receipt) bool { return got.letter.delivery.Agent == robot && got.at > e.at-time.Minute })
 	s.holds(person || ours, "G10", "run %s is held for a person, and nobody has the incident in hand", e.run.ID)
 }
 
-// judgeUnknown: for want of facts a run is refused where a rule that may act wants them.
+// unsure reports whether it is still to be looked up that an acknowledgement was our own: while every process stands still nobody can.
+func (s *sim) unsure() bool {
+	return slices.ContainsFunc(s.stored, func(got receipt) bool {
+		if got.letter.delivery.Agent != robot {
+			return false
+		}
+		e, err := s.store.As("jury").Event(context.Background(), got.event)
+		return err == nil && e.State == remediation.EventPending
+	})
+}
+
+// judgeUnknown: for want of facts a run is refused where a rule that may act wants them. A plan that cannot be had is such a want too.
 func (s *sim) judgeUnknown(e ending, calls []*call) {
-	if e.run.Reason != guard.UnknownFacts || len(calls) > 0 || len(s.reloads) > 0 || s.flawedIn(e, "plan") {
+	if e.run.Reason != guard.UnknownFacts || len(calls) > 0 || len(s.reloads) > 0 || e.stay.lacked {
 		return
 	}
 	unknown, needed := map[string]bool{}, false
@@ -217,10 +239,6 @@ func (s *sim) judgeUnknown(e ending, calls []*call) {
 		}
 	}
 	s.holds(needed || len(e.run.Others) > 0 || len(unknown) == 0, "G7", "run %s is refused for facts that only a watching rule wants", e.run.ID)
-}
-
-func (s *sim) flawedIn(e ending, what string) bool {
-	return slices.ContainsFunc(s.flaws, func(f flaw) bool { return f.what == what && f.at >= e.stay.began && f.at <= e.at })
 }
 
 // wanting is a run that asked whether it may act for the first time.

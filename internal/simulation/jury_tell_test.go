@@ -37,8 +37,9 @@ func (s *sim) judgeResolve(in *incident) {
 	s.holds(in.stranger == "", "G14", "%s is resolved by us while %s of it is open", in.id, in.stranger)
 	for _, sig := range in.signals {
 		recent := sig.episode != nil && s.clock()-sig.episode.began < 30*time.Second
-		unheard := in.outage.leaves && !slices.Contains(in.outage.roads, "am") // its sender will not say
-		s.holds(!sig.open || recent || fixed || unheard, "G14", "%s is resolved by us while %s still fires", in.id, sig.place.name)
+		unheard := sig.episode != nil && len(sig.episode.accepted) == 0       // nobody was told of this firing
+		untold := in.outage.leaves && !slices.Contains(in.outage.roads, "am") // its sender will not say the end
+		s.holds(!sig.open || recent || fixed || unheard || untold, "G14", "%s is resolved by us while %s still fires", in.id, sig.place.name)
 	}
 }
 
@@ -129,7 +130,8 @@ func (s *sim) judgeFixed(r remediation.Run, last *call) {
 	}
 	var well, since time.Duration = -1, -1
 	for _, look := range s.looks {
-		if look.void || look.run != r.ID || look.target != r.Target || look.kind != "look.health" || look.at < last.done+l.settle || look.at > s.ended[r.ID] {
+		settled := max(look.at-last.done, s.storeTime(look.at).Sub(s.storeTime(last.done))) // by the clock that has gone on further
+		if look.void || look.run != r.ID || look.target != r.Target || look.kind != "look.health" || look.at < last.done || settled < l.settle || look.at > s.ended[r.ID] {
 			continue
 		}
 		switch {

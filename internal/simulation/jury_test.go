@@ -146,10 +146,11 @@ func (s *sim) judgeEpisode(c *call, rec memory.Record) {
 	}
 }
 
-// firesAnew reports whether the next firing of the same alert was heard of after a moment: a run that is at work goes on with it.
+// firesAnew reports whether the next firing of the same alert was heard of after a moment, or before it and has not ended: the end was told
+// late. A run that is at work goes on with it.
 func (s *sim) firesAnew(e *episode, after time.Duration) bool {
 	return slices.ContainsFunc(s.episodes, func(o *episode) bool {
-		return o != e && o.signal == e.signal && o.began > e.began && slices.ContainsFunc(o.accepted, func(at time.Duration) bool { return at >= after })
+		return o != e && o.signal == e.signal && o.began > e.began && slices.ContainsFunc(o.accepted, func(at time.Duration) bool { return at >= after || len(o.ends) == 0 })
 	})
 }
 
@@ -304,7 +305,7 @@ func (s *sim) committed(l *life, c remediation.Commit, err error) {
 		s.say("%s commits %s: %s %s %s", l.owner, c.Run.ID, c.Run.State, c.Run.Phase, c.Run.Outcome)
 		if c.Run.State == remediation.Done {
 			s.ended[c.Run.ID] = s.clock()
-			s.endings = append(s.endings, ending{at: s.clock(), stay: l.stay, run: c.Run})
+			s.endings = append(s.endings, ending{at: s.clock(), stay: l.stay, run: c.Run, unsure: s.unsure()})
 		}
 		if !s.watched && c.Run.State == remediation.Done && c.Run.Reason.Parks() {
 			s.watched = true

@@ -300,7 +300,7 @@ func (l law) yaml(b *strings.Builder) {
 		"probe_after: %s, cooldown: %s, max_age: %s, settle: %s, inverse_within: %s, storm_targets: %d, storm_within: %s, approval: %s}",
 		g.rule[0], g.rule[1], g.target[0], g.target[1], g.fleet[0], g.fleet[1], g.failures, g.probeAfter, l.cooldown, l.maxAge, g.settle,
 		g.inverse, g.storm, stormTime, g.approval)
-	line("escalate: {after: %s}", l.late)
+	line("escalate: {after: %s, pagerduty: {responders: {users: [PABC123]}, priority: P1}}", l.late)
 	l.tell(line)
 }
 
@@ -312,7 +312,7 @@ func (l law) tell(line func(string, ...any)) {
 	if l.slack {
 		slack = "{}"
 	}
-	line("tell: {pagerduty: {resolve_when: %s}, slack: %s}", resolve, slack)
+	line("tell: {pagerduty: {resolve_when: %s, status_updates: %t}, slack: %s}", resolve, l.slack, slack)
 	switch l.after {
 	case "remind":
 		line("afterwards: [{remind: {of: pinned_traffic, every: 1h}}]")

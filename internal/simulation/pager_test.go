@@ -31,6 +31,7 @@ type incident struct {
 	merged   bool // into another one, which nobody tells the end of
 	signals  []*signal
 	notes    []note
+	log      []string        // what its subscribers, and those who were asked to help, were told
 	acked    []time.Duration // by us
 	paged    int             // how often people were called again
 	stranger string          // the key of an alert of something else that PagerDuty has grouped into it, and that is open; "" for none
@@ -340,53 +341,4 @@ func (p *pagerPort) Notes(ctx context.Context, id string) (all []connect.Note, e
 		return nil
 	})
 	return all, err
-}
-
-// slackPort is Slack as one life of a replica reaches it.
-type slackPort struct{ *life }
-
-// Close implements io.Closer.
-func (*slackPort) Close() error { return nil }
-
-// Post posts.
-func (p *slackPort) Post(ctx context.Context, post connect.Post) (string, error) {
-	p.enter("post")
-	if ctx.Err() != nil {
-		return "", ctx.Err()
-	}
-	if p.s.strikes(slackFails) {
-		return "", (&port{p.life}).silence(ctx)
-	}
-	for _, text := range p.s.posts {
-		if strings.HasSuffix(text, post.Marker) {
-			p.s.violate("G2", "the post %s is in Slack twice", post.Marker)
-		}
-	}
-	p.s.posts = append(p.s.posts, post.Text+"\n"+post.Marker)
-	p.leave("post", true)
-	return fmt.Sprintf("ts-%d", len(p.s.posts)), nil
-}
-
-// Find finds a post by its marker.
-func (p *slackPort) Find(_ context.Context, _, _, marker string) (string, bool, error) {
-	p.enter("find post")
-	for i, text := range p.s.posts {
-		if strings.HasSuffix(text, marker) {
-			return fmt.Sprintf("ts-%d", i+1), true, nil
-		}
-	}
-	return "", false, nil
-}
-
-// Clickable: the town's Slack has buttons.
-func (*slackPort) Clickable() bool { return true }
-
-// Replace takes the buttons of a post away.
-func (p *slackPort) Replace(ctx context.Context, _, _, _ string) error {
-	p.enter("replace post")
-	if p.s.strikes(slackFails) {
-		return (&port{p.life}).silence(ctx)
-	}
-	p.leave("replace post", true)
-	return ctx.Err()
 }

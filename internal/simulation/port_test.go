@@ -106,9 +106,11 @@ func (p *port) plan(ctx context.Context, a *act, env executors.Env) (executors.C
 	to := a.wish(at)
 	switch {
 	case ctx.Err() != nil:
+		p.stay.lacked = true
 		return executors.Change{}, ctx.Err()
 	case p.s.strikes(planFails):
 		p.s.flawed(at.name, "plan")
+		p.stay.lacked = true
 		return executors.Change{}, errors.New("the target cannot be read")
 	case p.s.strikes(planPanics) && a.kind != "world.unpin":
 		p.s.flawed(at.name, "plan")

@@ -82,6 +82,7 @@ func (r *replica) start() {
 	})
 	l.notifier = notify.New(notify.Config{
 		Outbox: l.wire, Connections: l.connections, Now: r.s.now, Jitter: func() float64 { return 0.5 }, Log: quiet, Speed: 1,
+		Report: l.report,
 	})
 	r.life, r.frozen, r.upSince = l, false, r.s.clock()
 	r.s.say("%s begins", l.owner)

@@ -34,6 +34,7 @@ type sim struct {
 	town      map[string]*place
 	pager     *pager
 	posts     []string
+	threads   map[string]string // in Slack, by the id of their incident
 	outages   []*outage
 	echoes    []*outage // further alerts of them
 	answers   bool      // the monitoring can be asked how an alert stands
@@ -51,6 +52,7 @@ type ledger struct {
 	hands     []hand
 	episodes  []*episode
 	received  []receipt
+	stored    []receipt // what reached the store, whether or not its sender was answered: the process may have died in between
 	pauses    []*pressed
 	file      *pressed // the stop button that is a file, while it is there
 	watched   bool     // whether somebody looks after the parked runs
@@ -101,7 +103,7 @@ func newSim(seed uint64, tell bool) *sim {
 	s.handRuns, s.births, s.asked = map[string]bool{}, map[string]time.Duration{}, map[string]*question{}
 	s.debits, s.rereads = map[string]*debit{}, map[string]sources.Standing{}
 	s.grips, s.unread, s.lastPlan = map[string]grip{}, map[*stay]bool{}, map[string]executors.Change{}
-	s.wordAt = map[string]time.Duration{}
+	s.wordAt, s.threads = map[string]time.Duration{}, map[string]string{}
 	s.ended, s.about = map[string]time.Duration{}, map[string][]*episode{}
 	s.reached = newReached()
 	s.pager = &pager{s: s}

@@ -21,6 +21,7 @@ type stay struct {
 	broken bool // it broke off, with what it found not stored perhaps
 
 	blind   bool                // what runs share could not be read
+	lacked  bool                // a plan, or the store that it takes, could not be had
 	asked   time.Duration       // when it last read what could stop a call
 	telling remediation.Message // what it is about to tell
 	reached int                 // how often PagerDuty was asked for that

@@ -25,6 +25,7 @@ func (w *wire) call(what string, writes bool, do func() error) error {
 	}
 	if w.s.storeDown || w.s.strikes(storeFails) || w.stay.cut && what != "claim" {
 		w.s.flawed("", "store")
+		w.stay.lacked = true
 		return fmt.Errorf("%w: the connection broke", remediation.ErrUnavailable)
 	}
 	err := do()
@@ -38,8 +39,9 @@ func (w *wire) call(what string, writes bool, do func() error) error {
 // Accept implements remediation.Intake.
 func (w *wire) Accept(ctx context.Context, a remediation.Acceptance) (got remediation.Accepted, err error) {
 	err = w.call("accept", true, func() (err error) {
-		got, err = w.view.Accept(ctx, a)
-		w.s.admitted(w.stay, a, got)
+		if got, err = w.view.Accept(ctx, a); err == nil {
+			w.s.admitted(w.stay, a, got)
+		}
 		return err
 	})
 	return got, err

@@ -262,11 +262,10 @@ func (in *admission) propose(ctx context.Context, p remediation.Proposal, again 
 		}
 		rulings[i] = r
 	}
-	switch {
-	case decision.New:
+	if decision.New {
 		err = in.bear(ctx, p.Run)
-	case decision.Anew:
-		_, err = in.lazy.Exec(ctx, `UPDATE runs SET ended_at = 0 WHERE id = $1`, decision.Joins)
+	} else {
+		err = joins(ctx, in.lazy, decision, p.Run.Alert)
 	}
 	if err != nil {
 		return err

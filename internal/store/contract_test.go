@@ -63,12 +63,17 @@ func coreContract() map[string]func(*world) {
 		"budgets outlive the process":   budgetsOutlive,
 		"siblings":                      siblings,
 		"fires anew":                    firesAnew,
+		"an end told late":              lateEnd,
+		"siblings of the key":           siblingsOfTheKey,
 		"siblings on the target":        siblingsOnTheTarget,
 		"acts of later":                 actsOfLater,
 		"acts are renewed":              actsAreRenewed,
 		"outbox order":                  outboxOrder,
 		"outbox retry":                  outboxRetry,
 		"outbox across runs":            outboxAfter,
+		"one thread for an incident":    oneThread,
+		"a thread for each incident":    threadsApart,
+		"a thread is begun once":        threadBegunOnce,
 	}
 }
 
@@ -285,41 +290,6 @@ func keysRecur(w *world) {
 	if got := w.propose(sender, "api"); len(got.Runs) != 0 {
 		w.t.Errorf("the second road of the new outage: %+v", got)
 	}
-}
-
-// What fires anew while its run is at work has not ended: else an incident would be resolved under it.
-func firesAnew(w *world) {
-	sender, _ := pages("key")
-	run := w.born(sender, "api")
-	resolve := func(at time.Time) {
-		end := remediation.Resolution{IncidentKey: "key", At: at}
-		_, err := w.Accept(w.t.Context(), remediation.Acceptance{Event: newEvent(), Resolved: []remediation.Resolution{end}})
-		must(w.t, err)
-	}
-	ended := func(what string, want time.Time) {
-		w.t.Helper()
-		w.clock.advance(lease)
-		c, err := w.claim(remediation.Hint{Run: run.ID, Version: run.Version})
-		must(w.t, err)
-		if !c.Episode.EndedAt.Equal(want) {
-			w.t.Errorf("%s: the alert ended at %s, want %s", what, c.Episode.EndedAt, want)
-		}
-	}
-	resolve(noon.Add(time.Minute))
-	ended("resolved", noon.Add(time.Minute))
-	w.propose(sender, "api") // a late repeat of the firing that is over
-	ended("told again of the former firing", noon.Add(time.Minute))
-	sender.Episode, sender.StartsAt = "am-anew", noon.Add(2*time.Minute)
-	if got := w.propose(sender, "api"); len(got.Runs) != 0 || got.Rulings[0].Run != run.ID {
-		w.t.Errorf("the next firing: %+v", got)
-	}
-	ended("fires anew", time.Time{})
-	resolve(noon.Add(3 * time.Minute))
-	ended("resolved anew", noon.Add(3*time.Minute))
-	resolve(noon.Add(5 * time.Minute)) // the end of a firing of which nothing was heard yet
-	sender.Episode, sender.StartsAt = "am-late", noon.Add(4*time.Minute)
-	w.propose(sender, "api")
-	ended("a firing that comes after its end", noon.Add(5*time.Minute))
 }
 
 func followUpSwallowsNothing(w *world) {

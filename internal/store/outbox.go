@@ -73,25 +73,21 @@ func (s *Store) Next(ctx context.Context, l remediation.Lane, now time.Time, lea
 		return m, "", false, err
 	}
 	err = s.write(ctx, writeOutbox, func(ctx context.Context, t *transaction) (err error) {
-		if err := t.serialise(ctx, "lane:"+l.Run+"/"+string(l.Channel)); err != nil {
+		if err := t.serialise(ctx, laneKeys(l)...); err != nil {
 			return err
 		}
 		if m, ok, err = firstQueued(ctx, t, l, now); err != nil || !ok {
 			return err
 		}
-		m.Attempts, m.NotBefore = m.Attempts+1, now.Add(lease)
-		if _, err = t.Exec(ctx, `UPDATE outbox SET attempts = $1, not_before = $2 WHERE id = $3`, m.Attempts, micros(m.NotBefore), m.ID); err != nil {
-			return fmt.Errorf("counting the attempt at message %s: %w", m.ID, err)
+		if thread, ok, err = threadOf(ctx, t, m); err != nil || !ok {
+			return err
 		}
-		if thread, err = laneThread(ctx, t, l); err == nil && thread == "" && m.Continues() {
-			thread, err = laneThread(ctx, t, remediation.Lane{Run: m.After, Channel: l.Channel})
-		}
-		return err
+		return begin(ctx, t, &m, thread, now.Add(lease))
 	})
-	if err != nil {
+	if err != nil || !ok {
 		return remediation.Message{}, "", false, err
 	}
-	return m, thread, ok, nil
+	return m, thread, true, nil
 }
 
 func firstQueued(ctx context.Context, t tx, l remediation.Lane, now time.Time) (remediation.Message, bool, error) {
@@ -120,16 +116,6 @@ func overtakes(ctx context.Context, t tx, m remediation.Message) (bool, error) {
 		return false, fmt.Errorf("reading what run %s has to tell first: %w", m.After, err)
 	}
 	return n > 0, nil
-}
-
-func laneThread(ctx context.Context, t tx, l remediation.Lane) (string, error) {
-	var thread string
-	err := t.QueryRow(ctx, []any{&thread}, `SELECT remote_id FROM outbox WHERE run = $1 AND channel = $2 AND state = 'sent' AND remote_id <> ''
-		ORDER BY seq, id LIMIT 1`, l.Run, string(l.Channel))
-	if err != nil && !errors.Is(err, errNoRow) {
-		return "", fmt.Errorf("reading the thread of run %s: %w", l.Run, err)
-	}
-	return thread, nil
 }
 
 // End records how a message ended, or until when it waits; what has ended stays so. remediation.ErrNotFound for an unknown id.

@@ -64,11 +64,12 @@ func relatedRuns(ctx context.Context, t tx, run remediation.Run) ([]remediation.
 	return all, nil
 }
 
-const endEpisodesSQL = `UPDATE runs SET ended_at = $1 WHERE (ended_at = 0 OR state <> 'done' AND ended_at < $1) AND (source = $2 AND episode = $3
+const endEpisodesSQL = `UPDATE runs SET ended_at = $1 WHERE (ended_at = 0 OR state <> 'done' AND ended_at < $1) AND joined_at <= $1 AND (source = $2 AND episode = $3
 	OR incident_id = $4 AND ($6 = '' OR fingerprint = $6) AND starts_at <= $1
 	OR incident_key = $5 AND ($6 = '' OR fingerprint = $6) AND starts_at <= $1)`
 
-// endEpisodes records that a firing ended, on the runs it made. By the key of an incident it ends only what began before: keys recur.
+// endEpisodes records that a firing ended, on the runs it made. By the key of an incident it ends only what began before: keys recur. An
+// end that is told late does not end what has joined a run since.
 func endEpisodes(ctx context.Context, t tx, r remediation.Resolution, now time.Time) error {
 	at := r.At
 	if at.IsZero() {
@@ -77,6 +78,22 @@ func endEpisodes(ctx context.Context, t tx, r remediation.Resolution, now time.T
 	_, err := t.Exec(ctx, endEpisodesSQL, micros(at), r.Source, orNull(r.Episode), orNull(r.IncidentID), orNull(r.IncidentKey), r.Fingerprint)
 	if err != nil {
 		return fmt.Errorf("recording the end of episode %s: %w", r.Episode, err)
+	}
+	return nil
+}
+
+// joins records that a firing has joined a run: of the run's own alert, if it is a later one, an earlier end is no end any more.
+func joins(ctx context.Context, t tx, a remediation.Admission, of alert.Alert) error {
+	var err error
+	if a.Anew {
+		_, err = t.Exec(ctx, `UPDATE runs SET ended_at = 0 WHERE id = $1`, a.Joins)
+	}
+	if err == nil && !a.Since.IsZero() {
+		_, err = t.Exec(ctx, `UPDATE runs SET joined_at = $1 WHERE id = $2 AND fingerprint = $3 AND joined_at < $1`,
+			micros(a.Since), a.Joins, alert.Fingerprint(of.Labels))
+	}
+	if err != nil {
+		return fmt.Errorf("joining a firing with run %s: %w", a.Joins, err)
 	}
 	return nil
 }
@@ -219,11 +236,12 @@ func readOwn(ctx context.Context, t tx, run string) (placed, error) {
 const siblingsSQL = `SELECT count(*) FROM runs WHERE id <> $1 AND origin <> 'follow_up'
 	AND (state <> 'done' OR outcome NOT IN ('fixed', 'resolved_itself') OR outcome = 'fixed' AND self_resolving = 1 AND ended_at = 0)
 	AND NOT (target = $2 AND state = 'done' AND outcome = 'refused' AND created_at <= $7)
-	AND (incident_id = $3 OR incident_key = $4 AND (incident_id = '' OR $5 = '') AND (ended_at = 0 OR ended_at > $6))`
+	AND (incident_id = $3 OR incident_key = $4 AND (ended_at = 0 OR (incident_id = '' OR $5 = '') AND ended_at > $6))`
 
 // countSiblings counts the other runs of the incident that are open, or done without being fixed or resolved by themselves, or fixed while
 // their sender, which would open the incident again, still says that they fire. The same incident is one id, or one key while both fired
-// and no ids say otherwise. Follow-ups do not count, nor what was refused earlier on the same target: the run itself is its next attempt.
+// and no ids say otherwise; of what still fires they cannot, because there is one open incident of a key. Follow-ups do not count, nor what
+// was refused earlier on the same target: the run itself is its next attempt.
 func countSiblings(ctx context.Context, t tx, own placed) (int, error) {
 	if own.IncidentID == "" && own.IncidentKey == "" {
 		return 0, nil

@@ -136,7 +136,8 @@ func (o opening) change(env executors.Env, project, said string) (executors.Chan
 		Summary: fmt.Sprintf("let %s into Atlas project %s for %s: it is recorded and missing from the access list", name, project, o.Lasts),
 		Before:  executors.State{name: "kept out"},
 		After:   executors.State{name: "let in for " + o.Lasts.String()},
-		Selects: []string{project + " " + name}, Networks: []netip.Prefix{o.Network}, Lasts: o.Lasts,
+		Selects: []string{project + " " + name}, Networks: []netip.Prefix{o.Network},
+		Lasts: o.Lasts, EndsItself: true, // by deleteAfterDate
 		UndoHint: fmt.Sprintf("atlas accessLists delete %s --projectId %s; what has connected meanwhile may stay connected", name, project),
 		Evidence: []string{fmt.Sprintf("%s is recorded as %q", name, executors.Words(o.Comment, wordsMost)), said},
 	}, nil

@@ -86,6 +86,8 @@ func (a *rateLimit) tightened(rule *computepb.SecurityPolicyRule, priority int32
 		return nil, guard.Refuse(guard.OutOfBounds, "there is no rule %d, which the target declares for its rate limit", priority)
 	case was.Action != "throttle" && was.Action != "rate_based_ban" || was.Count < 1 || was.Interval < 1:
 		return nil, guard.Refuse(guard.OutOfBounds, "rule %d is %s and no rate limit", priority, was)
+	case was.ours():
+		return nil, guard.Refuse(guard.OutOfBounds, "rule %d is limited by an earlier run already, which ends it: one on top of it would outlast that", priority)
 	case perClient(rule) != a.PerClientIP:
 		return nil, guard.Refuse(guard.OutOfBounds, "rule %d does not limit %s", priority, who(a.PerClientIP))
 	}

@@ -79,6 +79,9 @@ type form struct {
 	Rest string `json:"rest"`
 }
 
+// ours tells a rule that carries the mark of a change.
+func (f *form) ours() bool { return marked.MatchString(f.Description) }
+
 // formOf gives a rule's form, its description as it is.
 func formOf(rule *computepb.SecurityPolicyRule) *form {
 	if rule == nil {

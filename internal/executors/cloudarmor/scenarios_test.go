@@ -316,3 +316,14 @@ func TestSectionsAndParameters(t *testing.T) {
 		}
 	}
 }
+
+// A limit on top of one that ends would be left over when that ends, and the other way round.
+func TestNoLimitOnTopOfOneOfOurs(t *testing.T) {
+	t.Parallel()
+	w := start(t, sandbox.ArmorPolicy{Rules: []sandbox.ArmorRule{limit("rate limit, off", true)}})
+	w.carryOut(w.limit(), w.plan(w.limit()))
+	stricter := w.action("cloud_armor.rate_limit", "{per_minute: 30, per_client_ip: true, lasts: 30m}")
+	if _, err := stricter.Plan(w.Context(), w.env); reasonOf(err) != guard.OutOfBounds {
+		t.Errorf("a second limit: %v", err)
+	}
+}

@@ -136,6 +136,7 @@ func TestClients(t *testing.T) {
 			"203.0.113.0/24": int64(50), "198.51.100.0/24": int64(40), "2001:db8:1:2::/64": int64(6), "2001:db8:1:3::/64": int64(1),
 		},
 		TopShare: 0.4, TopValidationShare: 0.75, NetworkShare: 0.5, ValidationShare: 0.41, ClientErrorShare: 0.61,
+		Hostile: []string{"203.0.113.7"},
 	}
 	if diff := cmp.Diff(want, fact); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -146,6 +147,10 @@ func TestClients(t *testing.T) {
 	_, answer = ask[logging.ClientsFact](t, env, "logging.clients", "{min_requests: 101}")
 	if !slices.Contains(answer.Unknown, "top_share") || !strings.Contains(answer.Summary, "101 are needed") {
 		t.Errorf("unknown %v; %s", answer.Unknown, answer.Summary)
+	}
+	fact, _ = ask[logging.ClientsFact](t, env, "logging.clients", "{min_requests: 10}")
+	if got := fmt.Sprint(fact.Offenders()); got != "[203.0.113.7/32 203.0.113.9/32]" {
+		t.Errorf("the offenders are %s: the one who had most requests refused comes first, and nobody whose requests are in order", got)
 	}
 	if fact, _ := ask[logging.ClientsFact](t, env, "logging.clients", "{most: 50}"); !fact.AtLeast || fact.N != 50 {
 		t.Errorf("a part: %+v", fact)

@@ -174,8 +174,12 @@ func (p production) change(env executors.Env, kind string, to connect.VercelDepl
 		hint = fmt.Sprintf("vercel rollback %s", m.From)
 	}
 	path := func(id string) string { return "projects/" + m.Project + "/deployments/" + id }
+	debt, settles := executors.DebtHeldDeploys, ""
+	if kind == promoted {
+		debt, settles = settles, debt
+	}
 	return executors.Change{
-		Kind: rollbackKind, Target: env.Target.Name,
+		Kind: rollbackKind, Target: env.Target.Name, Debt: debt, Settles: settles,
 		Summary:  fmt.Sprintf("point the production of %s from %s to %s", p.project.Name, shown(p.current), shown(to)),
 		Before:   executors.State{"serving": shown(p.current), "new_deploys": p.deploys()},
 		After:    executors.State{"serving": shown(to), "new_deploys": after},

@@ -89,7 +89,7 @@ func (c *commit) run() error {
 	if !ok || !c.view.holds(old, c.Run.Epoch) {
 		return remediation.ErrFenced
 	}
-	next := run{Run: c.Run, ended: old.ended, due: c.Due(), linked: old.linked}
+	next := run{Run: c.Run, ended: old.ended, joined: old.joined, due: c.Due(), linked: old.linked}
 	next.Version, next.LeaseOwner, next.LeaseUntil, next.parked = old.Version+1, c.view.owner, c.Lease, c.Run.Parks()
 	if c.Lease.IsZero() || next.State == remediation.Done {
 		next.LeaseOwner, next.LeaseUntil = "", time.Time{}

@@ -96,6 +96,9 @@ func (in *admission) endEpisodes(r remediation.Resolution) {
 
 func (r run) endedBy(end remediation.Resolution, at time.Time) bool {
 	a := r.Alert
+	if r.joined.After(at) {
+		return false // it is told late
+	}
 	if end.Episode != "" && a.Source == end.Source && a.Episode == end.Episode {
 		return true
 	}
@@ -118,15 +121,24 @@ func (in *admission) propose(p remediation.Proposal, again bool) {
 		}
 		rulings[i] = r
 	}
-	switch {
-	case decision.New:
+	if decision.New {
 		in.bear(p.Run)
-	case decision.Anew:
-		one := in.t.runs[decision.Joins]
-		one.ended = time.Time{}
-		put(in.t, in.t.runs, one.ID, one)
+	} else {
+		in.join(decision, p.Run.Alert)
 	}
 	in.rulings(rulings)
+}
+
+// join records that a firing has joined a run: of the run's own alert, if it is a later one, an earlier end is no end any more.
+func (in *admission) join(a remediation.Admission, of alert.Alert) {
+	one := in.t.runs[a.Joins]
+	if a.Anew {
+		one.ended = time.Time{}
+	}
+	if a.Since.After(one.joined) && alert.Fingerprint(of.Labels) == alert.Fingerprint(one.Alert.Labels) {
+		one.joined = a.Since
+	}
+	put(in.t, in.t.runs, one.ID, one)
 }
 
 // bear inserts a run that this owner holds from the start, so that its first visit needs no claim; or one that is due at once, for

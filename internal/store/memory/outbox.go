@@ -44,24 +44,82 @@ func (v *View) Next(ctx context.Context, l remediation.Lane, now time.Time, leas
 		if first < 0 || lane[first].NotBefore.After(now) || t.overtakes(lane[first]) {
 			return nil
 		}
-		m, ok = lane[first], true
-		m.Attempts, m.NotBefore = m.Attempts+1, now.Add(lease)
-		put(t, t.outbox, m.ID, m)
-		if thread = threadOf(lane); thread == "" && m.Continues() {
-			thread = threadOf(t.messages(func(other remediation.Message) bool { return other.Run == m.After && other.Channel == l.Channel }))
+		if thread, ok = t.thread(lane[first]); !ok {
+			return nil
 		}
+		m = lane[first]
+		m.Attempts, m.NotBefore = m.Attempts+1, now.Add(lease)
+		if m.Channel == remediation.Slack {
+			m.Thread = thread
+		}
+		put(t, t.outbox, m.ID, m)
 		m = clone(m)
 		return nil
 	})
 	return m, thread, ok, err
 }
 
-func threadOf(lane []remediation.Message) string {
-	i := slices.IndexFunc(lane, func(m remediation.Message) bool { return m.State == remediation.MessageSent && m.RemoteID != "" })
-	if i < 0 {
-		return ""
+// thread is what a message goes by; false while another run of its incident is about to begin the thread. Where a message was begun it stays.
+func (r *rows) thread(m remediation.Message) (thread string, ok bool) {
+	if thread = r.laneThread(m, m.Run); thread != "" {
+		return thread, true
 	}
-	return lane[i].RemoteID
+	if m.Channel == remediation.Slack && m.Attempts > 0 {
+		return m.Thread, true
+	}
+	if m.After != "" {
+		thread = r.laneThread(m, m.After)
+	}
+	if thread != "" || m.Channel != remediation.Slack {
+		return thread, true
+	}
+	return r.incidentThread(m)
+}
+
+// laneThread is what the run's first message on the channel was told on; in Slack that of the message's own room.
+func (r *rows) laneThread(m remediation.Message, run string) string {
+	for _, told := range r.messages(func(other remediation.Message) bool {
+		return other.Run == run && other.Channel == m.Channel && other.State == remediation.MessageSent && other.RemoteID != ""
+	}) {
+		if m.Channel != remediation.Slack || told.Beside(m) {
+			return told.Root()
+		}
+	}
+	return ""
+}
+
+// incidentThread is the thread of the incident's other runs in the message's room, false while it is being begun. An id says more than a key.
+func (r *rows) incidentThread(m remediation.Message) (thread string, ok bool) {
+	own, known := r.runs[m.Run]
+	if !known {
+		return "", true
+	}
+	of, named := own.related(), own.related()
+	named.IncidentKey = ""
+	for _, same := range []remediation.Related{named, of} {
+		posts := r.messages(func(other remediation.Message) bool {
+			one, known := r.runs[other.Run]
+			told := other.State == remediation.MessageSent && other.RemoteID != "" || other.State == remediation.MessageQueued && other.Attempts > 0
+			return known && told && other.Run != m.Run && other.Beside(m) && one.isOf(same)
+		})
+		if len(posts) > 0 {
+			last := slices.MaxFunc(posts, func(a, b remediation.Message) int {
+				return cmp.Or(a.EndedAt.Compare(b.EndedAt), cmp.Compare(a.ID, b.ID))
+			})
+			return last.Root(), last.State == remediation.MessageSent
+		}
+	}
+	return "", true
+}
+
+// isOf reports whether the run is of that incident: one id, or one key while both fired and no ids say otherwise.
+func (r run) isOf(own remediation.Related) bool {
+	a := r.Alert
+	if own.IncidentID != "" && a.IncidentID == own.IncidentID {
+		return true
+	}
+	return own.IncidentKey != "" && a.IncidentKey == own.IncidentKey && (a.IncidentID == "" || own.IncidentID == "") &&
+		(r.ended.IsZero() || r.ended.After(own.StartsAt))
 }
 
 // overtakes reports whether the message's channel still has something to tell of the run that comes first.

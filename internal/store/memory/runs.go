@@ -14,6 +14,7 @@ import (
 type run struct {
 	remediation.Run
 	ended  time.Time // when its episode resolved; zero while it fires
+	joined time.Time // when the newest firing of its alert began that has joined it; zero: none has
 	due    time.Time // when it needs a visit if nothing else happens; zero: never
 	linked bool      // it is in the fleet's chain
 	parked bool      // it was refused while it waited for a human's word, and is judged again after that
@@ -113,8 +114,8 @@ func (v *View) Renew(ctx context.Context, id string, epoch int64, until time.Tim
 func (v *View) holds(r run, epoch int64) bool { return r.Epoch == epoch && r.LeaseOwner == v.owner }
 
 // siblings counts the other runs of the incident that are open, or done without being fixed or resolved by themselves. The same
-// incident is one id, or one key while both fired and no ids say otherwise. Follow-ups do not count, nor what was refused earlier on
-// the same target: the run itself is its next attempt.
+// incident is one id, or one key while both fired and no ids say otherwise; of what still fires they cannot, because there is one open
+// incident of a key. Follow-ups do not count, nor what was refused earlier on the same target: the run itself is its next attempt.
 func (r *rows) siblings(own run) int {
 	n := 0
 	for _, one := range r.runs {
@@ -139,6 +140,7 @@ func (r run) sharesIncident(own remediation.Related) bool {
 	if own.IncidentID != "" && a.IncidentID == own.IncidentID {
 		return true
 	}
-	return own.IncidentKey != "" && a.IncidentKey == own.IncidentKey && (a.IncidentID == "" || own.IncidentID == "") &&
-		(r.ended.IsZero() || r.ended.After(own.StartsAt))
+	fires := r.ended.IsZero()
+	return own.IncidentKey != "" && a.IncidentKey == own.IncidentKey &&
+		(fires || (a.IncidentID == "" || own.IncidentID == "") && r.ended.After(own.StartsAt))
 }
