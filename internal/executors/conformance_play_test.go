@@ -84,7 +84,7 @@ var (
 	metrics = remediation.NewMetrics(prometheus.NewRegistry())
 )
 
-// patience of a play: on a busy machine the conditions that are waited for come late.
+// playedWithin is the patience of a play: on a busy machine the conditions that are waited for come late.
 const playedWithin = 3 * time.Minute
 
 // newPlay makes an engine that goes by one rule, for as long a claim as no call of it may outlast.
