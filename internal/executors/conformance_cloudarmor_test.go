@@ -14,7 +14,9 @@ import (
 )
 
 func init() {
-	examples["cloud_armor.block"] = example{params: "{from: top, lasts: 1h}", stand: newArmorStand}
+	examples["cloud_armor.block"] = example{
+		params: "{from: top, lasts: 1h}", stand: newArmorStand, gather: map[string]string{"top": "{logging.clients: {window: 10m}}"},
+	}
 	examples["cloud_armor.rate_limit"] = example{params: "{per_minute: 60, per_client_ip: true, lasts: 30m}", stand: newArmorStand}
 	questions["cloud_armor.policy"] = question{stand: newArmorStand}
 }
@@ -37,6 +39,9 @@ func newArmorStand(t *testing.T) stand {
 	t.Cleanup(func() { must(t, w.Close()) })
 	must(t, w.AddService(sandbox.Service{Name: service}))
 	must(t, w.SetIngress(service, true))
+	must(t, w.Log(service, sandbox.LogLine{Count: 40, Over: time.Minute, Request: &sandbox.LoggedRequest{
+		URL: "https://backend.example.com/login", Status: http.StatusBadRequest, RemoteIP: "203.0.113.7",
+	}}))
 	all := &sandbox.ArmorMatch{VersionedExpr: "SRC_IPS_V1", Config: &sandbox.ArmorAddresses{SrcIPRanges: []string{"*"}}}
 	w.AddSecurityPolicy(sandbox.ArmorPolicy{Name: "edge", Rules: []sandbox.ArmorRule{{
 		Priority: 1000, Action: "throttle", Description: "rate limit, off", Preview: true, Match: all, RateLimitOptions: &sandbox.ArmorRateLimit{

@@ -37,11 +37,12 @@ type example struct {
 	stand   func(*testing.T) stand           // of what is no Cloud Run service
 	// configure gives parameters that depend on the stand, in place of params.
 	configure func(stand) string
-	patience  time.Duration // of a call that meets a trouble; 0: as for the others
+	patience  time.Duration     // of a call that meets a trouble; 0: as for the others
+	gather    map[string]string // what the parameters need of a rule's facts, where it is played by one
 }
 
 var examples = map[string]example{
-	"cloud_run.rollback": {},
+	"cloud_run.rollback": {gather: map[string]string{"health": "{http.get: {tries: 3}}"}}, // a rollback goes by what the service itself says
 	"cloud_run.scale":    {params: "{at_least: 5}"},
 	"cloud_run.restart":  {},
 	"cloud_run.set_env":  {params: "{env: {LOG_LEVEL: {value: debug}, DB: {secret: db-url, version: '5'}}}"},

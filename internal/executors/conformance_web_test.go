@@ -3,6 +3,7 @@ package executors_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 // webStand is a service whose health check meets troubles.
 type webStand struct {
 	server *httptest.Server
+	mu     sync.Mutex // of what follows: a play spoils it anew while calls are under way
 	status int
 	hangs  bool
 }
@@ -20,11 +22,14 @@ type webStand struct {
 func newWebStand(t *testing.T) stand {
 	s := &webStand{status: http.StatusOK}
 	s.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.hangs {
+		s.mu.Lock()
+		status, hangs := s.status, s.hangs
+		s.mu.Unlock()
+		if hangs {
 			<-r.Context().Done()
 			return
 		}
-		w.WriteHeader(s.status)
+		w.WriteHeader(status)
 		_, _ = w.Write([]byte("ok"))
 	}))
 	t.Cleanup(s.server.Close)
@@ -38,6 +43,8 @@ func (s *webStand) Env() executors.Env {
 func (*webStand) Writes() int { return 0 }
 
 func (s *webStand) Befall(t trouble, _ bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.hangs = t == hangs
 	status, known := map[trouble]int{denied: http.StatusForbidden, notFound: http.StatusNotFound, quota: http.StatusTooManyRequests, hangs: 0}[t]
 	s.status = status
