@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -104,7 +105,7 @@ func (s *Slack) Close() error {
 type Post struct {
 	Channel string // "" means the connection's
 	Thread  string // timestamp of the message it answers, "" for none
-	// Text is plain: &, < and > are escaped, so that no word of an alert becomes a mention or a disguised link.
+	// Text is shown as plain text, so that no word of an alert becomes a mention, a link or anything else but text.
 	Text string
 	// Mentions are those whom the message names before its text: ids of users (U…, W…) and user groups (S…), or here or channel.
 	Mentions []string
@@ -142,19 +143,44 @@ const (
 	ButtonDeny    = "deny"
 )
 
-// blocks shows the text and the buttons. Slack takes at most 3,000 characters in a section; see https://api.slack.com/reference/block-kit/blocks.
-func (a Ask) blocks(words string) []slack.Block {
-	const most = 2900
-	if runes := []rune(words); len(runes) > most {
-		words = string(runes[:most]) + "…"
-	}
+// buttons are what the question is answered by.
+func (a Ask) buttons() slack.Block {
 	value := a.Run + " " + a.Digest
 	approve := slack.NewButtonBlockElement(ButtonApprove, value, slack.NewTextBlockObject(slack.PlainTextType, "Approve", false, false)).WithStyle(slack.StylePrimary)
 	deny := slack.NewButtonBlockElement(ButtonDeny, value, slack.NewTextBlockObject(slack.PlainTextType, "Deny", false, false)).WithStyle(slack.StyleDanger)
-	return []slack.Block{
-		slack.NewSectionBlock(slack.NewTextBlockObject(slack.MarkdownType, words, false, true), nil, nil),
-		slack.NewActionBlock("remediator", approve, deny),
+	return slack.NewActionBlock("remediator", approve, deny)
+}
+
+// Bounds of what a message shows: Slack takes at most 3,000 characters in a section and 50 blocks in a message; see
+// https://api.slack.com/reference/block-kit/blocks.
+const (
+	maxSection  = 2900
+	maxSections = 40
+)
+
+// sections show a text as plain text, in which Slack reads no bold, no code, no emoji and no link: escaping alone leaves these alive in the
+// text of a message, which is kept for notifications and for looking messages up.
+func sections(text string) (all []slack.Block) {
+	for part := range slices.Chunk([]rune(harmless.Replace(text)), maxSection) {
+		if len(all) == maxSections {
+			break
+		}
+		words := slack.NewTextBlockObject(slack.PlainTextType, string(part), false, false)
+		all = append(all, slack.NewSectionBlock(words, nil, nil, slack.SectionBlockOptionExpand(true)))
 	}
+	return all
+}
+
+// blocks are what people see: those who are called, the words, and the buttons.
+func (p Post) blocks() (all []slack.Block) {
+	if who := p.who(); who != "" {
+		all = append(all, slack.NewSectionBlock(slack.NewTextBlockObject(slack.MarkdownType, who, false, true), nil, nil))
+	}
+	all = append(all, sections(p.Text)...)
+	if p.Ask != nil {
+		all = append(all, p.Ask.buttons())
+	}
+	return all
 }
 
 // Replace puts a text in the place of a message and takes its buttons away. Called twice it does nothing more.
@@ -164,7 +190,7 @@ func (s *Slack) Replace(ctx context.Context, channel, ts, text string) error {
 		return err
 	}
 	return s.do(ctx, call{doing: "replacing a message in " + id, mutates: true}, func(ctx context.Context, api *slack.Client) error {
-		_, _, _, err := api.UpdateMessageContext(ctx, id, ts, slack.MsgOptionText(harmless.Replace(text), false), slack.MsgOptionBlocks())
+		_, _, _, err := api.UpdateMessageContext(ctx, id, ts, slack.MsgOptionText(harmless.Replace(text), false), slack.MsgOptionBlocks(sections(text)...))
 		return err
 	})
 }
@@ -172,7 +198,10 @@ func (s *Slack) Replace(ctx context.Context, channel, ts, text string) error {
 // harmless escapes what Slack would read as mark-up; see https://api.slack.com/reference/surfaces/formatting#escaping.
 var harmless = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 
-func (p Post) words() string {
+func (p Post) words() string { return p.who() + harmless.Replace(p.Text) }
+
+// who are those whom the message calls, each with a space behind.
+func (p Post) who() string {
 	var b strings.Builder
 	for _, who := range p.Mentions {
 		switch {
@@ -184,20 +213,18 @@ func (p Post) words() string {
 			b.WriteString("<@" + harmless.Replace(who) + "> ")
 		}
 	}
-	return b.String() + harmless.Replace(p.Text)
+	return b.String()
 }
 
 func (p Post) options() []slack.MsgOption {
 	opts := []slack.MsgOption{
 		slack.MsgOptionText(p.words(), false),
+		slack.MsgOptionBlocks(p.blocks()...),
 		slack.MsgOptionDisableLinkUnfurl(),
 		slack.MsgOptionDisableMediaUnfurl(),
 	}
 	if p.Thread != "" {
 		opts = append(opts, slack.MsgOptionTS(p.Thread))
-	}
-	if p.Ask != nil {
-		opts = append(opts, slack.MsgOptionBlocks(p.Ask.blocks(p.words())...))
 	}
 	if p.Marker != "" {
 		opts = append(opts, slack.MsgOptionMetadata(slack.SlackMetadata{
