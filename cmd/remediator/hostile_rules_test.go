@@ -114,7 +114,7 @@ func newHostilePlay(t *testing.T, texts []hostileText, turn int) *hostilePlay {
 	t.Helper()
 	p := &hostilePlay{log: &logBook{}, heard: map[string]string{}}
 	s, err := newStage(t.Context(), &p.told, demoOptions{
-		speed: worldSpeed, log: slog.New(slog.NewTextHandler(p.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		speed: worldSpeed, log: slog.New(slog.NewJSONHandler(p.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		dressed: dressed{incident: dressIncident(texts, turn), labels: hostileLabels(texts), reason: window(texts, turn)},
 	}, shortDir(t))
 	succeed(t, err)

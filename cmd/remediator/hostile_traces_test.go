@@ -29,8 +29,16 @@ var callable = regexp.MustCompile(`^(backend|pagerduty|slack|atlas|status|comput
 
 // tellsPeople are the calls whose text is for people: there, and only there, a text of an alert may stand.
 var tellsPeople = []string{
-	"pagerduty POST /incidents/N/notes", "pagerduty POST /vN/enqueue", "pagerduty POST /v2/enqueue",
+	"pagerduty POST /incidents/N/notes", "pagerduty POST /v2/enqueue",
 	"slack POST /api/chat.postMessage", "slack POST /api/chat.update",
+}
+
+// inDoubt are the calls that are made only where an answer was lost or late, or an alert's incident is not known: reads of what was done, and
+// the opening of an incident.
+var inDoubt = []string{
+	"pagerduty GET /incidents/N/notes", "pagerduty GET /incidents?date_range&incident_key&limit&sort_by", "pagerduty GET /incidents?date_range&incident_key&limit&sort_by&statuses[]", "pagerduty POST /v2/enqueue",
+	"slack POST /api/conversations.history", "slack POST /api/conversations.list", "slack POST /api/conversations.replies",
+	"mongodb getMore mixillo", "mongodb killCursors mixillo", "mongodb ismaster <nil>",
 }
 
 // findsByKey are the calls that ask whether an incident is open for a key: the key is the sender's.
@@ -40,7 +48,7 @@ func allowedCalls(t *testing.T) []string {
 	t.Helper()
 	text, err := os.ReadFile(callsFile)
 	succeed(t, err)
-	return strings.Split(strings.TrimSpace(string(text)), "\n")
+	return append(strings.Split(strings.TrimSpace(string(text)), "\n"), inDoubt...)
 }
 
 // benignCalls checks that the list knows all calls of a scenario that was played without hostile texts, or adds them to it.
@@ -163,7 +171,8 @@ func (p *hostilePlay) judgeLog(t *testing.T) {
 	t.Helper()
 	for line := range strings.Lines(p.log.String()) {
 		line = strings.TrimSuffix(line, "\n")
-		if !strings.HasPrefix(line, "time=") || strings.ContainsFunc(line, unseen) {
+		ours := strings.HasPrefix(line, "time=") || json.Valid([]byte(line)) && strings.HasPrefix(line, `{"time":`)
+		if !ours || strings.ContainsFunc(line, unseen) {
 			t.Errorf("the log has a line that is not its own: %q", line)
 		}
 	}
@@ -247,13 +256,16 @@ func isPlainMarkdown(t *testing.T, text string) {
 	}
 }
 
-// rowsOfTexts are the columns that may hold a text: what came in, what is kept of its alerts, and what people are told of it.
-var rowsOfTexts = []string{"events.body", "events.delivery", "runs.data", "runs.incident_key", "outbox.data", "pauses.data"}
+// rowsOfTexts are the columns that may hold a text: what came in, what is kept of its alerts, what people are told of it, and the reason that
+// a pause bears: a person's, or the alert for which a rule holds its target.
+var rowsOfTexts = []string{
+	"events.body", "events.delivery", "runs.data", "runs.incident_key", "outbox.data", "pauses.data", "rulings.detail", "journal.text",
+}
 
 // judgeRows: the store keeps the texts as data, in its places, and its queue none.
 func (p *hostilePlay) judgeRows(t *testing.T) {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(p.dir, "demo.db")+"?mode=ro&_pragma=busy_timeout(10000)")
+	db, err := sql.Open("sqlite", "file:"+p.database(t)+"?mode=ro&_pragma=busy_timeout(10000)")
 	succeed(t, err)
 	defer func() { _ = db.Close() }()
 	for _, column := range textColumns(t, db) {
@@ -265,6 +277,14 @@ func (p *hostilePlay) judgeRows(t *testing.T) {
 			t.Errorf("%s holds texts in %d row(s)", column, n)
 		}
 	}
+}
+
+func (s *stage) database(t *testing.T) string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(s.dir, "*.db"))
+	succeed(t, err)
+	want(t, "databases", len(found), 1)
+	return found[0]
 }
 
 func textColumns(t *testing.T, db *sql.DB) (all []string) {

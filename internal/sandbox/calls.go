@@ -67,6 +67,9 @@ func (b *callBook) add(c Call) {
 // passing are parts of a name that differ from world to world: ids, numbers, revisions and operations.
 var passing = regexp.MustCompile(`\b[QPA][0-9A-Z]{12}\b|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{24,}\b|[0-9]+(-[bcdfghjkmnpqrstvwxz]{3}\b)?`)
 
+// kept are collections whose members come and go.
+var kept = []string{"executions", "operations", "processes", "revisions"}
+
 // lasting are parts that hold a digit and never differ: versions of APIs.
 var lasting = regexp.MustCompile(`^(v[0-9]+(beta[0-9]*)?|[a-z]+/v[0-9]+)$`)
 
@@ -74,7 +77,9 @@ var lasting = regexp.MustCompile(`^(v[0-9]+(beta[0-9]*)?|[a-z]+/v[0-9]+)$`)
 func steady(path string) string {
 	parts := strings.Split(path, "/")
 	for i, part := range parts {
-		if !lasting.MatchString(part) {
+		if i > 0 && slices.Contains(kept, parts[i-1]) {
+			parts[i] = "N"
+		} else if !lasting.MatchString(part) {
 			parts[i] = passing.ReplaceAllString(part, "N")
 		}
 	}
@@ -112,7 +117,7 @@ func (b *callBook) intercept(ctx context.Context, req any, info *grpc.UnaryServe
 	return next(ctx, req)
 }
 
-// resource is what a request of a Google API is about: its name or parent, its own or that of what it changes.
+// resource is what a request of a Google API is about: its own name or parent, what it reads, or the service that it changes.
 func resource(m protoreflect.Message) string {
 	for _, name := range []protoreflect.Name{"name", "parent"} {
 		if f := m.Descriptor().Fields().ByName(name); f != nil && f.Kind() == protoreflect.StringKind {
@@ -120,10 +125,11 @@ func resource(m protoreflect.Message) string {
 		}
 	}
 	fields := m.Descriptor().Fields()
-	for i := range fields.Len() {
-		if f := fields.Get(i); f.Kind() == protoreflect.MessageKind && !f.IsList() && !f.IsMap() && m.Has(f) {
-			return resource(m.Get(f).Message())
-		}
+	if f := fields.ByName("resource_names"); f != nil && m.Get(f).List().Len() == 1 {
+		return m.Get(f).List().Get(0).String()
+	}
+	if f := fields.ByName("service"); f != nil && f.Kind() == protoreflect.MessageKind {
+		return resource(m.Get(f).Message())
 	}
 	return ""
 }
