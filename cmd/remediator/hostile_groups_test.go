@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	nethttp "net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +21,7 @@ func hostileGroup(t *testing.T, texts []hostileText, turn int, services ...strin
 	for _, service := range services {
 		labels := map[string]any{"alertname": healthFailed, "service": service, "severity": "critical"}
 		notes := map[string]any{"summary": window(texts, turn)}
-		for i := range labelsOfAnAlert / 2 {
+		for i := range labelsOfAnAlert / 2 / len(services) {
 			h := texts[(turn*labelsOfAnAlert+i)%len(texts)]
 			labels[h.text], labels["label_"+h.mark] = "x", h.value()
 		}
@@ -98,18 +99,20 @@ func TestHostileServices(t *testing.T) {
 	tr := newTrap(t)
 	texts := hostile500(tr.Addr().String())
 	h, p := newHostileHouse(t)
-	var services []string
-	for _, text := range texts {
-		services = append(services, text.text)
-	}
-	id, runs := h.delivers(t, hostileGroup(t, texts, 0, services...))
-	want(t, "runs", len(runs), 0)
-	event, err := (&api{app: h.app}).Event(t.Context(), id)
-	succeed(t, err)
-	want(t, "state", event.Event.State, remediation.EventMatched)
-	isLine(t, "the event's note", event.Event.Note)
-	for _, r := range event.Rulings {
-		isLine(t, "a verdict", r.Detail)
+	for part := range slices.Chunk(texts, 100) {
+		var services []string
+		for _, text := range part {
+			services = append(services, text.text)
+		}
+		id, runs := h.delivers(t, hostileGroup(t, texts, 0, services...))
+		want(t, "runs", len(runs), 0)
+		event, err := (&api{app: h.app}).Event(t.Context(), id)
+		succeed(t, err)
+		want(t, "state", event.Event.State, remediation.EventMatched)
+		isLine(t, "the event's note", event.Event.Note)
+		for _, r := range event.Rulings {
+			isLine(t, "a verdict", r.Detail)
+		}
 	}
 	p.judge(t)
 	want(t, "calls of the trap", tr.calls.Load(), 0)
@@ -117,7 +120,8 @@ func TestHostileServices(t *testing.T) {
 
 // reasonOf is a window that is short enough for a reason.
 func reasonOf(texts []hostileText, turn int) string {
-	return strings.ToValidUTF8(window(texts, turn)[:500], "")
+	all := window(texts, turn)
+	return strings.ToValidUTF8(all[:min(len(all), 500)], "")
 }
 
 // TestHostileReasons: what people give as reason, over the API, is one line of text wherever it is shown.
@@ -143,14 +147,11 @@ func TestHostileReasons(t *testing.T) {
 	}
 	_, err := h.call(t, "pause", "--target", backend, "--reason", reasonOf(texts, 20))
 	succeed(t, err)
-	_, runs := h.delivers(t, hostileGroup(t, texts, 1, backend))
-	want(t, "runs", len(runs), 1)
-	h.over(t, runs[0])
 	out, err := h.call(t, "run", "restart-the-service", "--target", backend, "--reason", reasonOf(texts, 21))
-	if err == nil || !strings.Contains(out, string(guard.Paused)) {
-		t.Errorf("a run on a paused target: %v\n%s", err, out)
-	}
-	isClean(t, "what the command line says", markOf.ReplaceAllString(out, ""))
+	succeed(t, err)
+	var started struct{ Run string }
+	succeed(t, json.Unmarshal([]byte(out), &started))
+	want(t, "reason", h.over(t, started.Run).Reason, guard.Paused)
 	p.judge(t)
 	want(t, "calls of the trap", tr.calls.Load(), 0)
 }

@@ -38,7 +38,7 @@ var tellsPeople = []string{
 var inDoubt = []string{
 	"pagerduty GET /incidents/N/notes", "pagerduty GET /incidents?date_range&incident_key&limit&sort_by", "pagerduty GET /incidents?date_range&incident_key&limit&sort_by&statuses[]", "pagerduty POST /v2/enqueue",
 	"slack POST /api/conversations.history", "slack POST /api/conversations.list", "slack POST /api/conversations.replies",
-	"mongodb getMore mixillo", "mongodb killCursors mixillo", "mongodb ismaster <nil>",
+	"mongodb getMore mixillo", "mongodb killCursors mixillo", "mongodb hello admin", "mongodb endSessions admin",
 }
 
 // findsByKey are the calls that ask whether an incident is open for a key: the key is the sender's.
@@ -220,6 +220,11 @@ func (p *hostilePlay) judgeRun(t *testing.T, run remediation.Run) {
 	for _, m := range v.Messages {
 		isLine(t, "a message's error", m.Error)
 	}
+	var shown strings.Builder
+	writeRun(&shown, v)
+	for line := range strings.Lines(shown.String()) {
+		isLine(t, "the command line", strings.TrimSuffix(line, "\n"))
+	}
 	isPlainMarkdown(t, remediation.NewReport(remediation.Told{Run: v.Run, Steps: v.Steps, Rulings: v.Rulings, Entries: v.Journal}).Markdown())
 }
 
@@ -257,9 +262,9 @@ func isPlainMarkdown(t *testing.T, text string) {
 }
 
 // rowsOfTexts are the columns that may hold a text: what came in, what is kept of its alerts, what people are told of it, and the reason that
-// a pause bears: a person's, or the alert for which a rule holds its target.
+// an answer or a pause bears: a person's, or the alert for which a rule holds its target.
 var rowsOfTexts = []string{
-	"events.body", "events.delivery", "runs.data", "runs.incident_key", "outbox.data", "pauses.data", "rulings.detail", "journal.text",
+	"events.body", "events.delivery", "runs.data", "runs.incident_key", "outbox.data", "pauses.data", "approvals.data", "rulings.detail", "journal.text",
 }
 
 // judgeRows: the store keeps the texts as data, in its places, and its queue none.
