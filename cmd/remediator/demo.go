@@ -29,6 +29,15 @@ type demoOptions struct {
 	list     bool
 	told     bool
 	scenario string
+	dressed
+	log *slog.Logger // instead of logs
+}
+
+// dressed is what a test adds to the story: text in its incidents, in the labels that are made of them, and in what people give as reason.
+type dressed struct {
+	incident func(*sandbox.Incident)
+	labels   string // the source's expression; "" is the demo's
+	reason   string // of a run by hand
 }
 
 func newDemo() *cobra.Command {
@@ -99,6 +108,7 @@ type stage struct {
 	began    time.Time
 	speed    float64
 	patience time.Duration // of every single wait
+	dressed  dressed
 	world    *sandbox.World
 	app      *app
 	server   *http.Server
@@ -106,7 +116,7 @@ type stage struct {
 }
 
 func newStage(ctx context.Context, out io.Writer, o demoOptions, dir string) (*stage, error) {
-	s := &stage{out: out, dir: dir, began: time.Now(), speed: o.speed, patience: actTimeout}
+	s := &stage{out: out, dir: dir, began: time.Now(), speed: o.speed, patience: actTimeout, dressed: o.dressed}
 	world, err := sandbox.Start(sandbox.Config{Speed: o.speed, Seed: 7, Caller: "remediator"})
 	if err != nil {
 		return nil, fmt.Errorf("starting the sandbox: %w", err)
@@ -135,18 +145,25 @@ func (s *stage) raise(ctx context.Context, o demoOptions) error {
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.DiscardHandler)
-	if o.logs {
-		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
-	}
 	s.app, err = newApp(ctx, appConfig{
 		Rules: path, Options: rules.Options{Speed: o.speed, Overlay: overlay, Addresses: s.addresses()}, DSN: "sqlite:" + filepath.Join(s.dir, "demo.db"),
-		Lease: store.DefaultLease, Log: log,
+		Lease: store.DefaultLease, Log: o.logger(),
 	})
 	if err != nil {
 		return err
 	}
 	return s.serve(ctx)
+}
+
+func (o demoOptions) logger() *slog.Logger {
+	switch {
+	case o.log != nil:
+		return o.log
+	case o.logs:
+		return slog.New(slog.NewTextHandler(os.Stderr, nil))
+	default:
+		return slog.New(slog.DiscardHandler)
+	}
 }
 
 func (s *stage) serve(ctx context.Context) error {

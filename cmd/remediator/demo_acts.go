@@ -145,10 +145,14 @@ func humanFirst(ctx context.Context, s *stage) error {
 
 // alert opens an incident, of which PagerDuty sends a signed webhook.
 func (s *stage) alert(name, service string) string {
-	id := s.world.TriggerIncident(sandbox.Incident{
+	incident := sandbox.Incident{
 		Title: name + " on " + service, Key: fmt.Sprintf("%s/%s/%d", name, service, len(s.world.Incidents())), Severity: "critical",
 		Details: map[string]any{"alertname": name, "service": service, "severity": "critical"},
-	})
+	}
+	if s.dressed.incident != nil {
+		s.dressed.incident(&incident)
+	}
+	id := s.world.TriggerIncident(incident)
 	s.say("  alert    incident %s: %s on %s; PagerDuty sends a signed webhook", id, name, service)
 	return id
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,9 +49,9 @@ func (s *stage) overlay(written *rules.Set) ([]byte, error) {
 			return nil, err
 		}
 	}
-	sources := map[string]any{pagerDutySource: source(pagerDutySource, files)}
+	sources := map[string]any{pagerDutySource: s.source(pagerDutySource, files)}
 	for name, kind := range written.SourceKinds {
-		sources[name] = source(kind, files)
+		sources[name] = s.source(kind, files)
 	}
 	return json.Marshal(map[string]any{"targets": targets, "connections": connections, "sources": sources})
 }
@@ -66,9 +67,9 @@ func (s *stage) addresses() map[string]string {
 	}
 }
 
-func source(kind string, files map[string]string) map[string]any {
+func (s *stage) source(kind string, files map[string]string) map[string]any {
 	if kind == pagerDutySource {
-		return map[string]any{"kind": kind, "signing_secret_file": files["signing"], "labels": demoLabels}
+		return map[string]any{"kind": kind, "signing_secret_file": files["signing"], "labels": cmp.Or(s.dressed.labels, demoLabels)}
 	}
 	return map[string]any{"kind": kind, "bearer_token_file": files["bearer"]}
 }

@@ -280,8 +280,9 @@ func (s *stage) runs(ctx context.Context) string {
 
 // byHand starts a rule as a person and judges how its run ends; answered is the button that somebody else clicks, if any.
 func (s *stage) byHand(ctx context.Context, rule, answered string, e ending) error {
-	s.say("  hand     remediator run %s --target %s --reason \"as agreed\"", rule, backend)
-	id, err := (&api{app: s.app}).Start(ctx, remediation.ByPerson{Rule: rule, Target: backend, Actor: "bob", Reason: "as agreed"})
+	reason := cmp.Or(s.dressed.reason, "as agreed")
+	s.say("  hand     remediator run %s --target %s --reason %q", rule, backend, reason)
+	id, err := (&api{app: s.app}).Start(ctx, remediation.ByPerson{Rule: rule, Target: backend, Actor: "bob", Reason: reason})
 	if err != nil {
 		return fmt.Errorf("starting %s: %w", rule, err)
 	}

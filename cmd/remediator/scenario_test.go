@@ -6,7 +6,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/mixillo/remediator/internal/sandbox"
 )
@@ -14,6 +13,10 @@ import (
 // TestScenarios plays every page of the playbook, each on a world of its own, where it helps and where it must not act.
 func TestScenarios(t *testing.T) {
 	t.Parallel()
+	seen := &nameSet{}
+	if *learn {
+		t.Cleanup(func() { seen.write(t) })
+	}
 	for _, sc := range scenarios() {
 		t.Run(sc.name, func(t *testing.T) {
 			t.Parallel()
@@ -26,6 +29,7 @@ func TestScenarios(t *testing.T) {
 			if err != nil {
 				t.Errorf("%v\n%s", err, &told)
 			}
+			benignCalls(t, seen, s.world.Calls())
 		})
 	}
 }
@@ -36,7 +40,7 @@ func rehearse(t *testing.T, out io.Writer) *stage {
 	path := shortDir(t)
 	s, err := newStage(t.Context(), out, demoOptions{speed: worldSpeed}, path)
 	succeed(t, err)
-	s.patience = 90 * time.Second
+	s.patience = shiftPatience
 	t.Cleanup(s.close)
 	return s
 }

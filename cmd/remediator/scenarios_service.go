@@ -26,6 +26,7 @@ func serviceScenarios() []scenario {
 			moral: "nothing was touched: code that does not know the schema must not serve", play: playMigratedDeploy},
 		{name: "human-first", title: "A human deploys while the rollback is on its way", moral: "the human's hand wins, and the incident says so", play: playHumanFirst},
 		{name: "sick-without-deploy", title: "The service is down and nothing was deployed", moral: "one restart, verified, noted, resolved", play: playSickWithoutDeploy},
+		{name: "no-container-answers", title: "The platform answers for the service, and nothing was deployed", moral: "what was seen is told, and a human called", play: playNoContainer},
 	}
 }
 
@@ -91,6 +92,19 @@ func playSickWithoutDeploy(ctx context.Context, s *stage) error {
 	}
 	return s.goes(ctx, healthCheckFailed, backend, ending{
 		rule: "restart-a-sick-service", outcome: remediation.Fixed, changes: []string{updated}, told: toldFixed,
+	})
+}
+
+// playNoContainer: nobody says whether the database answers, and no deploy explains it.
+func playNoContainer(ctx context.Context, s *stage) error {
+	if err := s.world.SetHealth(backend, s.serving(backend), sandbox.NeverReady); err != nil {
+		return fmt.Errorf("ending the containers: %w", err)
+	}
+	if err := s.untilHealth(ctx, backend, false); err != nil {
+		return err
+	}
+	return s.goes(ctx, healthCheckFailed, backend, ending{
+		rule: "health-failed-for-another-reason", outcome: remediation.Observed, told: toldLeft, called: 1,
 	})
 }
 

@@ -57,6 +57,9 @@ type houseConfig struct {
 	services []sandbox.Service
 }
 
+// shiftPatience is how long one thing may take on a machine that has much else to do.
+const shiftPatience = 90 * time.Second
+
 // house is the real server with the real clients on a world of its own.
 type house struct {
 	*stage
@@ -72,7 +75,7 @@ func newHouse(t *testing.T, c houseConfig) *house {
 	}
 	world, err := sandbox.Start(sandbox.Config{Speed: c.speed, Seed: 7, Caller: programName})
 	succeed(t, err)
-	h := &house{stage: &stage{out: io.Discard, dir: shortDir(t), began: time.Now(), speed: c.speed, patience: 90 * time.Second, world: world}, log: &logBook{}}
+	h := &house{stage: &stage{out: io.Discard, dir: shortDir(t), began: time.Now(), speed: c.speed, patience: shiftPatience, world: world}, log: &logBook{}}
 	t.Cleanup(func() { _ = world.Close() })
 	succeed(t, h.surroundings())
 	for _, s := range c.services {
@@ -200,9 +203,9 @@ func (h *house) posts(system, verb, resource string) int {
 }
 
 // allRuns lists every run, newest first.
-func (h *house) allRuns(t *testing.T) []remediation.Run {
+func (s *stage) allRuns(t *testing.T) []remediation.Run {
 	t.Helper()
-	all, err := (&api{app: h.app}).Runs(t.Context(), edge.RunFilter{Limit: 500})
+	all, err := (&api{app: s.app}).Runs(t.Context(), edge.RunFilter{Limit: 500})
 	succeed(t, err)
 	return all
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -104,7 +105,7 @@ func (s *Slack) Close() error {
 type Post struct {
 	Channel string // "" means the connection's
 	Thread  string // timestamp of the message it answers, "" for none
-	// Text is plain: &, < and > are escaped, so that no word of an alert becomes a mention or a disguised link.
+	// Text is shown as plain text, so that no word of an alert becomes a mention, a link or anything else but text.
 	Text string
 	// Mentions are those whom the message names before its text: ids of users (U…, W…) and user groups (S…), or here or channel.
 	Mentions []string
@@ -152,42 +153,67 @@ const buttonStart = "start:"
 
 // button asks again before it is a click: it acts on production.
 func (s Start) button() slack.BlockElement {
-	plain := func(text string) *slack.TextBlockObject {
-		return slack.NewTextBlockObject(slack.PlainTextType, text, false, false)
-	}
-	b := slack.NewButtonBlockElement(buttonStart+s.Rule, strings.Join([]string{s.Rule, s.Target, s.Run}, " "), plain(cut(s.Rule, mostLabel)))
-	return b.WithConfirm(slack.NewConfirmationBlockObject(plain("Start it?"), plain(s.Rule+" on "+s.Target+", in your name"), plain("Start"), plain("Cancel")))
+	b := slack.NewButtonBlockElement(buttonStart+s.Rule, strings.Join([]string{s.Rule, s.Target, s.Run}, " "), asPlain(cut(s.Rule, mostLabel)))
+	return b.WithConfirm(slack.NewConfirmationBlockObject(asPlain("Start it?"), asPlain(s.Rule+" on "+s.Target+", in your name"), asPlain("Start"), asPlain("Cancel")))
 }
 
-// mostLabel is how long a button's label may be, mostSection the text of a section, in characters; see
-// https://api.slack.com/reference/block-kit/block-elements and https://api.slack.com/reference/block-kit/blocks.
-const (
-	mostLabel   = 75
-	mostSection = 2900
-)
+func asPlain(text string) *slack.TextBlockObject {
+	return slack.NewTextBlockObject(slack.PlainTextType, text, false, false)
+}
 
-// offers shows the text and a button for each rule.
-func offers(words string, starts []Start) []slack.Block {
+// mostLabel is how long a button's label may be, in characters; see https://api.slack.com/reference/block-kit/block-elements.
+const mostLabel = 75
+
+// offers are a button for each rule.
+func offers(starts []Start) slack.Block {
 	var buttons []slack.BlockElement
 	for _, s := range starts {
 		buttons = append(buttons, s.button())
 	}
-	return []slack.Block{section(words), slack.NewActionBlock("remediator", buttons...)}
+	return slack.NewActionBlock("remediator", buttons...)
 }
 
-func section(words string) slack.Block {
-	return slack.NewSectionBlock(slack.NewTextBlockObject(slack.MarkdownType, cut(words, mostSection), false, true), nil, nil)
-}
-
-// blocks shows the text and the buttons.
-func (a Ask) blocks(words string) []slack.Block {
+// buttons are what the question is answered by.
+func (a Ask) buttons() slack.Block {
 	value := a.Run + " " + a.Digest
-	approve := slack.NewButtonBlockElement(ButtonApprove, value, slack.NewTextBlockObject(slack.PlainTextType, "Approve", false, false)).WithStyle(slack.StylePrimary)
-	deny := slack.NewButtonBlockElement(ButtonDeny, value, slack.NewTextBlockObject(slack.PlainTextType, "Deny", false, false)).WithStyle(slack.StyleDanger)
-	return []slack.Block{
-		section(words),
-		slack.NewActionBlock("remediator", approve, deny),
+	approve := slack.NewButtonBlockElement(ButtonApprove, value, asPlain("Approve")).WithStyle(slack.StylePrimary)
+	deny := slack.NewButtonBlockElement(ButtonDeny, value, asPlain("Deny")).WithStyle(slack.StyleDanger)
+	return slack.NewActionBlock("remediator", approve, deny)
+}
+
+// Bounds of what a message shows: Slack takes at most 3,000 characters in a section and 50 blocks in a message; see
+// https://api.slack.com/reference/block-kit/blocks.
+const (
+	maxSection  = 2900
+	maxSections = 40
+)
+
+// sections show a text as plain text, in which Slack reads no bold, no code, no emoji and no link: escaping alone leaves these alive in the
+// text of a message, which is kept for notifications and for looking messages up.
+func sections(text string) (all []slack.Block) {
+	for part := range slices.Chunk([]rune(harmless.Replace(text)), maxSection) {
+		if len(all) == maxSections {
+			break
+		}
+		words := slack.NewTextBlockObject(slack.PlainTextType, string(part), false, false)
+		all = append(all, slack.NewSectionBlock(words, nil, nil, slack.SectionBlockOptionExpand(true)))
 	}
+	return all
+}
+
+// blocks are what people see: those who are called, the words, and the buttons.
+func (p Post) blocks() (all []slack.Block) {
+	if who := p.who(); who != "" {
+		all = append(all, slack.NewSectionBlock(slack.NewTextBlockObject(slack.MarkdownType, who, false, true), nil, nil))
+	}
+	all = append(all, sections(p.Text)...)
+	if p.Ask != nil {
+		all = append(all, p.Ask.buttons())
+	}
+	if len(p.Starts) > 0 {
+		all = append(all, offers(p.Starts))
+	}
+	return all
 }
 
 // Replace puts a text in the place of a message and takes its buttons away. Called twice it does nothing more.
@@ -197,7 +223,7 @@ func (s *Slack) Replace(ctx context.Context, channel, ts, text string) error {
 		return err
 	}
 	return s.do(ctx, call{doing: "replacing a message in " + id, mutates: true}, func(ctx context.Context, api *slack.Client) error {
-		_, _, _, err := api.UpdateMessageContext(ctx, id, ts, slack.MsgOptionText(harmless.Replace(text), false), slack.MsgOptionBlocks())
+		_, _, _, err := api.UpdateMessageContext(ctx, id, ts, slack.MsgOptionText(harmless.Replace(text), false), slack.MsgOptionBlocks(sections(text)...))
 		return err
 	})
 }
@@ -205,7 +231,10 @@ func (s *Slack) Replace(ctx context.Context, channel, ts, text string) error {
 // harmless escapes what Slack would read as mark-up; see https://api.slack.com/reference/surfaces/formatting#escaping.
 var harmless = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 
-func (p Post) words() string {
+func (p Post) words() string { return p.who() + harmless.Replace(p.Text) }
+
+// who are those whom the message calls, each with a space behind.
+func (p Post) who() string {
 	var b strings.Builder
 	for _, who := range p.Mentions {
 		switch {
@@ -217,23 +246,18 @@ func (p Post) words() string {
 			b.WriteString("<@" + harmless.Replace(who) + "> ")
 		}
 	}
-	return b.String() + harmless.Replace(p.Text)
+	return b.String()
 }
 
 func (p Post) options() []slack.MsgOption {
 	opts := []slack.MsgOption{
 		slack.MsgOptionText(p.words(), false),
+		slack.MsgOptionBlocks(p.blocks()...),
 		slack.MsgOptionDisableLinkUnfurl(),
 		slack.MsgOptionDisableMediaUnfurl(),
 	}
 	if p.Thread != "" {
 		opts = append(opts, slack.MsgOptionTS(p.Thread))
-	}
-	switch {
-	case p.Ask != nil:
-		opts = append(opts, slack.MsgOptionBlocks(p.Ask.blocks(p.words())...))
-	case len(p.Starts) > 0:
-		opts = append(opts, slack.MsgOptionBlocks(offers(p.words(), p.Starts)...))
 	}
 	if p.Marker != "" {
 		opts = append(opts, slack.MsgOptionMetadata(slack.SlackMetadata{

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -85,6 +86,10 @@ func TestSlackPost(t *testing.T) {
 		t.Error(diff)
 	}
 	got.Del("metadata")
+	if blocks, plain := got.Get("blocks"), `[{"type":"section","text":{"type":"plain_text","text":"down`; !strings.HasPrefix(blocks, plain) {
+		t.Errorf("blocks %s do not begin with %s", blocks, plain)
+	}
+	got.Del("blocks")
 	want := url.Values{
 		"token": {testSecret}, "channel": {"#incidents"}, "thread_ts": {"16.1"}, "text": {"down &lt;!channel&gt; &amp; &lt;http://x|y&gt;"},
 		"unfurl_links": {"false"}, "unfurl_media": {"false"},
@@ -246,6 +251,39 @@ func TestMentions(t *testing.T) {
 	} {
 		if got := p.words(); got != want {
 			t.Errorf("%+v: %q, want %q", p, got, want)
+		}
+	}
+}
+
+// TestSlackShowsPlainText: whom a message calls stands in a block of mark-up of its own; its words are shown as they are, however many.
+func TestSlackShowsPlainText(t *testing.T) {
+	t.Parallel()
+	many := strings.Repeat("x", 2*maxSection+1)
+	for _, c := range []struct {
+		post  Post
+		kinds []string
+	}{
+		{Post{Text: "*bold* :fire: http://x.example.com"}, []string{"plain_text"}},
+		{Post{Text: "down", Mentions: []string{"here"}}, []string{"mrkdwn", "plain_text"}},
+		{Post{Text: many}, []string{"plain_text", "plain_text", "plain_text"}},
+		{Post{Text: strings.Repeat(many, 100)}, slices.Repeat([]string{"plain_text"}, maxSections)},
+		{Post{Text: "may it?", Ask: &Ask{Run: "r", Digest: "d"}}, []string{"plain_text", ""}},
+	} {
+		var blocks []struct {
+			Text struct{ Type, Text string }
+		}
+		text, err := json.Marshal(c.post.blocks())
+		if err = errors.Join(err, json.Unmarshal(text, &blocks)); err != nil {
+			t.Fatal(err)
+		}
+		var kinds []string
+		for _, b := range blocks {
+			if kinds = append(kinds, b.Text.Type); b.Text.Type == "mrkdwn" && b.Text.Text != "<!here> " {
+				t.Errorf("mark-up %q", b.Text.Text)
+			}
+		}
+		if !slices.Equal(kinds, c.kinds) {
+			t.Errorf("%.40q has blocks %q, want %q", c.post.Text, kinds, c.kinds)
 		}
 	}
 }

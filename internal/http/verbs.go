@@ -8,6 +8,7 @@ import (
 	nethttp "net/http"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/remediation"
@@ -212,5 +213,16 @@ func decode(r *nethttp.Request, fields ...string) (request, error) {
 	for name := range given {
 		return request{}, fmt.Errorf("there is no field %.40q here; the fields are %s", name, strings.Join(fields, ", "))
 	}
+	q.Reason = oneLine(q.Reason)
 	return q, nil
+}
+
+// oneLine makes a reason harmless in notes, logs and terminals: no line of its own, no control or formatting characters.
+func oneLine(text string) string {
+	return strings.Join(strings.Fields(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+			return ' '
+		}
+		return r
+	}, text)), " ")
 }

@@ -3,6 +3,7 @@ package remediation_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,6 +36,20 @@ func (w *world) answer(run remediation.Run, digest string, yes bool) error {
 func (w *world) heard(run remediation.Run) {
 	w.t.Helper()
 	must(w.t, w.engine.Advance(w.t.Context(), remediation.Hint{Run: run.ID, Version: run.Version}))
+}
+
+// The reason of a no is told in one line, whatever is in it.
+func TestReasonOfANoIsOneLine(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rule("cure", "mode: approve"))
+	run := w.asked()
+	must(t, w.store.Answer(t.Context(), remediation.Approval{
+		Run: run.ID, Digest: run.Asked, Actor: "ann", Reason: "no\n- forged\u202e\x1b[31m", At: w.now(),
+	}))
+	w.heard(run)
+	if got := w.finish(run.ID).Run.Detail; !strings.HasSuffix(got, "ann said no: no - forged [31m") {
+		t.Errorf("it is told as %q", got)
+	}
 }
 
 func TestApproval(t *testing.T) {

@@ -67,7 +67,7 @@ func (v *visit) hear() {
 		v.hearYes(*a)
 	case a != nil:
 		v.closeQuestion(fmt.Sprintf("%s said no: %s", a.Actor, oneLine(a.Reason)))
-		v.refuse(guard.Refuse(guard.Denied, "%s said no: %s", a.Actor, a.Reason))
+		v.refuse(guard.Refuse(guard.Denied, "%s said no: %s", a.Actor, oneLine(a.Reason)))
 	case !v.out.Now.Before(v.run.Until):
 		v.closeQuestion("nobody answered until " + clock(v.run.Until))
 		v.escalate("nobody answered whether remediator may act")

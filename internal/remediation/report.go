@@ -214,7 +214,8 @@ func (r Report) changes() (items []string) {
 }
 
 // markup is what Markdown would read as more than text.
-var markup = strings.NewReplacer("\\", "\\\\", "`", "'", "*", "\\*", "_", "\\_", "[", "\\[", "]", "\\]", "<", "&lt;", ">", "&gt;", "|", "\\|", "#", "\\#")
+var markup = strings.NewReplacer("\\", "\\\\", "`", "'", "*", "\\*", "_", "\\_", "~", "\\~", "[", "\\[", "]", "\\]", "<", "&lt;", ">", "&gt;", "&", "&amp;",
+	"|", "\\|", "#", "\\#", "://", "\\://", "www.", "www\\.") // the last two become links by themselves
 
 // plain is one line in which nothing is mark-up.
 func plain(text string) string { return markup.Replace(strings.Join(strings.Fields(text), " ")) }

@@ -52,9 +52,9 @@ func TestReportIsNoMarkup(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, rule("cure"))
 	a := down(api)
-	a.Annotations["summary"] = "x\n# Owned\n[click](http://evil.example.com) ![i](http://evil.example.com/p) <script>alert(1)</script> `rm` |a|b| **b**"
+	a.Annotations["summary"] = "x\n# Owned\n[click](http://evil.example.com) ![i](http://evil.example.com/p) <script>alert(1)</script> `rm` |a|b| **b** ~~s~~ www.evil.example.com &#91;"
 	text := reported(w.play(a)).Markdown()
-	for _, part := range []string{"\n# Owned", "[click](", "![i](", "<script>", "`rm`", "|a|", "**b**"} {
+	for _, part := range []string{"\n# Owned", "[click](", "![i](", "<script>", "`rm`", "|a|", "**b**", "~~s", "p://", "www.", " &#91;"} {
 		if strings.Contains(text, part) {
 			t.Errorf("%q is mark-up:\n%s", part, text)
 		}

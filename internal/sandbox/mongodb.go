@@ -98,6 +98,7 @@ const (
 type mongoServer struct {
 	ledger  *ledger
 	dice    *dice
+	book    *callBook
 	secret  scramSecret
 	running *sync.WaitGroup
 
@@ -121,10 +122,10 @@ type mongoServer struct {
 	commands   map[string]int
 }
 
-func newMongoServer(led *ledger, d *dice, running *sync.WaitGroup) *mongoServer {
+func newMongoServer(led *ledger, d *dice, b *callBook, running *sync.WaitGroup) *mongoServer {
 	now := time.Now()
 	m := &mongoServer{
-		ledger: led, dice: d, running: running, door: MongoOpen, gone: make(chan struct{}), conns: map[net.Conn]bool{},
+		ledger: led, dice: d, book: b, running: running, door: MongoOpen, gone: make(chan struct{}), conns: map[net.Conn]bool{},
 		started: now.Add(-72 * time.Hour), counted: map[string]float64{}, since: now, cursors: map[int64][]bson.D{}, commands: map[string]int{},
 		profiler: MongoProfiler{SlowMS: 100},
 		status:   MongoStatus{Connections: 40, Available: 1460, PerSecond: map[string]float64{"query": 50, "insert": 5, "update": 10, "command": 80}},

@@ -251,6 +251,7 @@ func (m *mongoServer) answer(c *mongoConn, command bson.D) (bson.D, bool) {
 	if len(command) == 0 {
 		return nil, false
 	}
+	m.book.mongo(command)
 	f, hit := m.take(command[0].Key)
 	if !hit {
 		return m.perform(c, command), true

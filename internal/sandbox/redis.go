@@ -39,6 +39,7 @@ type RedisKeys struct {
 // is hung up on.
 type redisStandIn struct {
 	ledger *ledger
+	book   *callBook
 	caller string
 
 	mu       sync.Mutex
@@ -53,8 +54,8 @@ type redisStandIn struct {
 	turns          int
 }
 
-func newRedisStandIn(l *ledger, caller string) *redisStandIn {
-	return &redisStandIn{ledger: l, caller: caller, clients: map[net.Conn]bool{}}
+func newRedisStandIn(l *ledger, b *callBook, caller string) *redisStandIn {
+	return &redisStandIn{ledger: l, book: b, caller: caller, clients: map[net.Conn]bool{}}
 }
 
 // RedisAddress is the host:port of the sandbox's Redis, whether it runs or not.

@@ -99,6 +99,7 @@ var errHungUp = errors.New("hung up")
 
 // hand carries a command out and answers it, or what befalls it instead.
 func (r *redisStandIn) hand(c redisCall, client, upstream *redisWire) error {
+	r.book.redis(c)
 	f := r.take(c.name)
 	if err := sleep(context.Background(), f.Delay); err != nil {
 		return err

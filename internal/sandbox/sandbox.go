@@ -87,6 +87,7 @@ type World struct {
 	ledger   *ledger
 	platform *platform
 	calls    *callFaults
+	book     *callBook
 	pager    *pagerDuty
 	slack    *slackServer
 	atlas    *atlas
@@ -114,7 +115,7 @@ func Start(cfg Config) (*World, error) {
 		return nil, err
 	}
 	dice := newDice(cfg.Seed)
-	w := &World{cfg: cfg, ledger: led, calls: &callFaults{}, places: map[string]string{}, systems: map[string]*system{}}
+	w := &World{cfg: cfg, ledger: led, calls: &callFaults{}, book: &callBook{}, places: map[string]string{}, systems: map[string]*system{}}
 	w.platform = newPlatform(cfg, led, dice)
 	w.pager = newPagerDuty(cfg, led, dice)
 	w.slack = newSlackServer(led)
@@ -123,8 +124,8 @@ func Start(cfg Config) (*World, error) {
 	w.compute, w.vercel = newCompute(cfg, led, dice), newVercel(cfg, led, dice)
 	w.sentry, w.stripe = &sentryServer{ledger: led}, newStripeServer(led, dice)
 	w.flags, w.api = newFlagServer(led, cfg.Caller), newAPIServer()
-	w.mongo = newMongoServer(led, dice, &w.running)
-	w.redis = newRedisStandIn(led, cfg.Caller)
+	w.mongo = newMongoServer(led, dice, w.book, &w.running)
+	w.redis = newRedisStandIn(led, w.book, cfg.Caller)
 	if err := w.serveAll(); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
@@ -176,7 +177,7 @@ func (w *World) serveGoogle(address string) error {
 	if err != nil {
 		return err
 	}
-	w.grpc = grpc.NewServer(grpc.UnaryInterceptor(w.calls.intercept))
+	w.grpc = grpc.NewServer(grpc.ChainUnaryInterceptor(w.book.intercept, w.calls.intercept))
 	w.platform.register(w.grpc)
 	w.running.Go(func() { _ = w.grpc.Serve(l) })
 	return nil
@@ -186,6 +187,9 @@ func (w *World) serveHTTP(name, address string, h http.Handler) error {
 	l, err := w.listen(name, address)
 	if err != nil {
 		return err
+	}
+	if name != "control" { // which nobody but tests calls
+		h = w.book.hear(name, h)
 	}
 	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
 	w.servers = append(w.servers, s)
