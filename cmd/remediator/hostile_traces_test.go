@@ -188,7 +188,7 @@ func unseen(r rune) bool {
 }
 
 // ourWords begin every line of ours in which a text may stand.
-var ourWords = regexp.MustCompile(`^(<!here> )?(remediator|rule|A human is needed|Issue|Update|Resolved|Summary|Cause|Fix|Verified|Tried|Need|Status|Next|- |    |` +
+var ourWords = regexp.MustCompile(`^(<!here> )?(remediator|rule|Acknowledged|Report of|Ended|Outcome|• |A human is needed|Issue|Update|Resolved|Summary|Cause|Fix|Verified|Tried|Need|Status|Next|- |    |` +
 	`mixillo-[a-z]+: )`)
 
 // isClean: lines are ours, and hold nothing that is obeyed instead of shown.

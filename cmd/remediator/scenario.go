@@ -145,6 +145,12 @@ func (s *stage) meanwhile(ctx context.Context, do func()) {
 	}()
 }
 
+// passes lets time of the world pass.
+func (s *stage) passes(ctx context.Context, d time.Duration) error {
+	over := time.Now().Add(time.Duration(float64(d) / s.speed))
+	return s.until(ctx, fmt.Sprintf("%s have passed", d), func() bool { return time.Now().After(over) })
+}
+
 // once does something as soon as a condition of the world holds.
 func (s *stage) once(ctx context.Context, holds func() bool, do func()) {
 	go func() {
