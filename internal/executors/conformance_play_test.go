@@ -115,7 +115,7 @@ func (p *play) ByHash(context.Context, string) (*rules.Set, error) { return p.se
 // fire delivers the alert of the play, whose incident people know already, and plays its run to the end.
 func (p *play) fire(in stand) memory.Record {
 	p.Helper()
-	group := "{}:{play=" + p.Name() + "}"
+	group := "{}:{play=" + uuid.NewString() + "}"
 	incident := sandbox.Incident{Title: "it is down", Key: alert.GroupIncidentKey(group)}
 	p.incident = p.pager.TriggerIncident(incident)
 	if own, ok := in.(interface{ TriggerIncident(sandbox.Incident) string }); ok { // what probes ask about it

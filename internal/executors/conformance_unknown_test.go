@@ -24,33 +24,53 @@ func TestEveryProbeUnknownActsOnNothing(t *testing.T) {
 		for _, tr := range []trouble{noTrouble, denied, notFound, quota, hangs, garbageBack} {
 			t.Run(name+"/"+string(tr), func(t *testing.T) {
 				t.Parallel()
-				s, probe := asked(t, name)
-				needs := slices.DeleteFunc(fieldsOf(t, name), func(field string) bool { return slices.Contains(ask(t, s, probe, noTrouble).Unknown, field) })
-				if len(needs) == 0 {
-					t.Fatal("the probe tells nothing even when it meets no trouble")
+				got := playQuestion(t, p, name, tr)
+				for range 2 { // on a busy machine the facts of a fast world may grow old before they are asked
+					if tr == noTrouble && got.rec.Run.Reason == guard.UnknownFacts {
+						got = playQuestion(t, p, name, tr)
+					}
 				}
-				if tr != noTrouble && !s.Befall(tr, true) {
-					t.Skipf("%s knows no such trouble", executors.System(name))
-				}
-				knows := known(ask(t, s, probe, tr), needs)
-				flags := newFlagStand(t)
-				play := newPlay(t, p, questionScript(t, name, s, flags, needs, tr), time.Minute)
-				if tr != noTrouble {
-					play.asking = func() { s.Befall(tr, true) } // for as long as it is asked
-				}
-				rec := play.fire(s)
-				told.count(tr, rec.Run.Outcome)
-				if n := s.Writes(); n != 0 {
+				told.count(tr, got.rec.Run.Outcome)
+				if n := got.stand.Writes(); n != 0 {
 					t.Errorf("a probe wrote %d times", n)
 				}
-				if knows {
-					acted(t, play, rec, flags)
+				if got.knows {
+					acted(t, got.play, got.rec, got.flags)
 					return
 				}
-				refused(t, play, rec, flags)
+				refused(t, got.play, got.rec, got.flags)
 			})
 		}
 	}
+}
+
+// questioned is a play of a rule that asks a probe, when it is over.
+type questioned struct {
+	play  *play
+	rec   memory.Record
+	stand stand // of the probe
+	flags stand // of what the rule changes
+	knows bool  // the probe told all that the rule needs
+}
+
+func playQuestion(t *testing.T, p *pager, name string, tr trouble) questioned {
+	t.Helper()
+	s, probe := asked(t, name)
+	untold := ask(t, s, probe, noTrouble).Unknown
+	needs := slices.DeleteFunc(fieldsOf(t, name), func(field string) bool { return slices.Contains(untold, field) })
+	if len(needs) == 0 {
+		t.Fatal("the probe tells nothing even when it meets no trouble")
+	}
+	if tr != noTrouble && !s.Befall(tr, true) {
+		t.Skipf("%s knows no such trouble", executors.System(name))
+	}
+	out := questioned{stand: s, flags: newFlagStand(t), knows: tr == noTrouble || known(ask(t, s, probe, tr), needs)}
+	out.play = newPlay(t, p, questionScript(t, name, s, out.flags, needs, tr), time.Minute)
+	if tr != noTrouble {
+		out.play.asking = func() { s.Befall(tr, true) } // for as long as it is asked
+	}
+	out.rec = out.play.fire(s)
+	return out
 }
 
 // answered is what a probe told in a world.
@@ -76,7 +96,7 @@ func ask(t *testing.T, s stand, p executors.Probe, tr trouble) answered {
 // askedWithin is short only where nobody answers.
 func askedWithin(tr trouble) time.Duration {
 	if tr == hangs {
-		return patience
+		return 300 * time.Millisecond // longer than any question of the suite waits by itself
 	}
 	return 20 * time.Second
 }
