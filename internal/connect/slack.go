@@ -105,6 +105,8 @@ func (s *Slack) Close() error {
 type Post struct {
 	Channel string // "" means the connection's
 	Thread  string // timestamp of the message it answers, "" for none
+	// Broadcast shows an answer in the channel too: who is not in the thread hears nothing of it, and here and channel call nobody there.
+	Broadcast bool
 	// Text is shown as plain text, so that no word of an alert becomes a mention, a link or anything else but text.
 	Text string
 	// Mentions are those whom the message names before its text: ids of users (U…, W…) and user groups (S…), or here or channel.
@@ -258,6 +260,9 @@ func (p Post) options() []slack.MsgOption {
 	}
 	if p.Thread != "" {
 		opts = append(opts, slack.MsgOptionTS(p.Thread))
+	}
+	if p.Thread != "" && p.Broadcast {
+		opts = append(opts, slack.MsgOptionBroadcast())
 	}
 	if p.Marker != "" {
 		opts = append(opts, slack.MsgOptionMetadata(slack.SlackMetadata{

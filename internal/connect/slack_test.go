@@ -73,7 +73,7 @@ func messages(next string, all ...string) answer {
 func TestSlackPost(t *testing.T) {
 	t.Parallel()
 	ws := newWorkspace(t, map[string][]answer{"chat.postMessage": {{body: `{"ok":true,"channel":"C1","ts":"17.5"}`}}})
-	ts, err := ws.Post(t.Context(), Post{Text: "down <!channel> & <http://x|y>", Thread: "16.1", Marker: "run-1"})
+	ts, err := ws.Post(t.Context(), Post{Text: "down <!channel> & <http://x|y>", Thread: "16.1", Broadcast: true, Marker: "run-1"})
 	if err != nil || ts != "17.5" {
 		t.Fatalf("Post = %q, %v", ts, err)
 	}
@@ -91,7 +91,7 @@ func TestSlackPost(t *testing.T) {
 	}
 	got.Del("blocks")
 	want := url.Values{
-		"token": {testSecret}, "channel": {"#incidents"}, "thread_ts": {"16.1"}, "text": {"down &lt;!channel&gt; &amp; &lt;http://x|y&gt;"},
+		"token": {testSecret}, "channel": {"#incidents"}, "thread_ts": {"16.1"}, "reply_broadcast": {"true"}, "text": {"down &lt;!channel&gt; &amp; &lt;http://x|y&gt;"},
 		"unfurl_links": {"false"}, "unfurl_media": {"false"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -1,12 +1,12 @@
 package guard
 
-// oscillating: two runs that undo each other's acts would go on for ever.
+// oscillating: two runs that undo each other's acts would go on for ever. What was made for a time and has ended may be made again.
 func oscillating(l Limits, s Snapshot) *Refusal {
 	if !s.FirstAct {
 		return nil
 	}
 	for _, a := range s.Acts {
-		if a.Target != s.Target || a.Run == s.Run || s.Now.Sub(a.At) >= l.Inverse {
+		if a.Ends || a.Target != s.Target || a.Run == s.Run || s.Now.Sub(a.At) >= l.Inverse {
 			continue
 		}
 		if key, inverse := s.Act.takesBack(a); inverse {

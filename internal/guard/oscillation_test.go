@@ -50,6 +50,10 @@ func TestOscillation(t *testing.T) {
 		"before it is planned":               {limits: l, snapshot: wants(nil, nil, back)},
 		"an act that nothing is known of":    {limits: l, snapshot: wants(six, seven, act("soothe", "api", 1))},
 		"no time":                            {snapshot: wants(six, seven, back)},
+		"the end of what was made for a time": {limits: l, snapshot: func(s *guard.Snapshot) {
+			wants(six, seven, back)(s)
+			s.Acts[0].Ends = true
+		}},
 		"another target": {limits: l, snapshot: func(s *guard.Snapshot) {
 			wants(six, seven, back)(s)
 			s.Acts[0].Target = "web"

@@ -27,6 +27,7 @@ type Act struct {
 	Kind   string            `json:"kind,omitempty"`
 	From   map[string]string `json:"from,omitempty"`
 	To     map[string]string `json:"to,omitempty"`
+	Ends   bool              `json:"ends,omitempty"` // it ends what was made for a time, as was decided when that was made: nobody's change of mind
 }
 
 // Latch is an act after which no other of its kind is made on the target until a human has released it.
@@ -108,8 +109,9 @@ func opened(_ Limits, s Snapshot) *Refusal {
 	return Refuse(BreakerOpen, "the breaker of rule %s on %s is open: %s; `remediator release` closes it", s.Rule, s.Target, s.Breaker)
 }
 
+// cooling: the end of what was made for a time is no attempt at anything, so that nobody waits for what it may bring.
 func cooling(l Limits, s Snapshot) *Refusal {
-	if a, young := s.recent(l.Cooldown); young {
+	if a, young := s.recent(l.Cooldown, func(a Act) bool { return !a.Ends }); young {
 		return Refuse(Cooldown, "run %s acted on %s %s ago, less than the cooldown of %s", a.Run, s.Target, s.ago(a), l.Cooldown)
 	}
 	return nil
@@ -117,19 +119,19 @@ func cooling(l Limits, s Snapshot) *Refusal {
 
 // settling: an alert looks back on a window of its own, and its metrics lag; so short after an act it may tell of the time before.
 func settling(l Limits, s Snapshot) *Refusal {
-	if a, young := s.recent(l.Settle); young {
+	if a, young := s.recent(l.Settle, func(Act) bool { return true }); young {
 		return Refuse(Settling, "run %s acted on %s %s ago; for %s an alert may still tell of the time before", a.Run, s.Target, s.ago(a), l.Settle)
 	}
 	return nil
 }
 
-// recent gives an act of another run on the target that is less old than a wait which a run's first act has to keep.
-func (s Snapshot) recent(wait time.Duration) (Act, bool) {
+// recent gives an act of another run on the target that counts and is less old than a wait which a run's first act has to keep.
+func (s Snapshot) recent(wait time.Duration, counts func(Act) bool) (Act, bool) {
 	if !s.FirstAct || wait <= 0 {
 		return Act{}, false
 	}
 	i := slices.IndexFunc(s.Acts, func(a Act) bool {
-		return a.Target == s.Target && a.Run != s.Run && s.Now.Sub(a.At) < wait
+		return a.Target == s.Target && a.Run != s.Run && s.Now.Sub(a.At) < wait && counts(a)
 	})
 	if i < 0 {
 		return Act{}, false

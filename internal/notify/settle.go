@@ -19,6 +19,9 @@ const (
 	// life behind another.
 	givenUpAfter = 24 * time.Hour
 	fairAttempts = 10
+	// What only tells subscribers is old soon, and a call for a human may wait behind it.
+	updateGivenUpAfter = 2 * time.Minute
+	updateAttempts     = 5
 )
 
 // errNoClient: the rules file in force has no such connection; a reload may bring it back. Nothing was called.
@@ -34,6 +37,8 @@ func (n *Notifier) settle(ctx context.Context, m remediation.Message, got told, 
 		s.State, s.Error, s.NotBefore = got.state, got.why, now.Add(got.wait)
 	case ctx.Err() != nil:
 		s.Error, s.NotBefore = "interrupted: "+failure.Error(), now
+	case m.Kind == remediation.StatusUpdate && n.expired(m, now):
+		s.State, s.Error = remediation.MessageDead, "given up: "+failure.Error()
 	case errors.As(failure, &limited):
 		s.Error, s.NotBefore = failure.Error(), now.Add(limited.RetryAfter+n.spread(firstDelay))
 	case errors.Is(failure, breaker.ErrOpen):
@@ -70,6 +75,9 @@ func inDoubt(m remediation.Message) bool {
 }
 
 func (n *Notifier) expired(m remediation.Message, now time.Time) bool {
+	if m.Kind == remediation.StatusUpdate {
+		return m.Attempts >= updateAttempts && now.Sub(m.CreatedAt) > n.scaled(updateGivenUpAfter)
+	}
 	return m.Attempts >= fairAttempts && now.Sub(m.CreatedAt) > n.scaled(givenUpAfter)
 }
 

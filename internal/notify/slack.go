@@ -44,7 +44,9 @@ func (n *Notifier) tellSlack(ctx context.Context, m remediation.Message, thread 
 		}
 	}
 	before(m.Channel, remediation.Post)
-	post := connect.Post{Channel: m.Room, Thread: thread, Text: m.Text, Mentions: m.Mentions, Marker: m.ID}
+	post := connect.Post{
+		Channel: m.Room, Thread: thread, Broadcast: thread != "" && m.Kind == remediation.Escalate, Text: m.Text, Mentions: m.Mentions, Marker: m.ID,
+	}
 	if m.Asks != "" && slack.Clickable() {
 		post.Ask = &connect.Ask{Run: m.Run, Digest: m.Asks}
 	}
@@ -54,6 +56,10 @@ func (n *Notifier) tellSlack(ctx context.Context, m remediation.Message, thread 
 		}
 	}
 	ts, err := slack.Post(ctx, post)
+	if err != nil && thread != "" && connect.IsPermanent(err) { // somebody may have deleted the thread: that it is told matters more than where
+		post.Thread, post.Broadcast = "", false
+		ts, err = slack.Post(ctx, post)
+	}
 	if err != nil {
 		return told{}, fmt.Errorf("posting: %w", err)
 	}

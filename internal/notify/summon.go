@@ -10,13 +10,21 @@ import (
 	"github.com/mixillo/remediator/internal/remediation"
 )
 
+// snoozeAttempts is how often it is tried to bound an acknowledgement: each try acknowledges again, and a call for a human waits behind it.
+const snoozeAttempts = 5
+
 // acknowledge silences the pager, for a time where the message says so: then PagerDuty pages again by itself. Both may be repeated.
 func acknowledge(ctx context.Context, pd pager, m remediation.Message, id string) (told, error) {
 	got, err := call(m, id, func() error { return pd.Acknowledge(ctx, id) })
 	if err != nil || m.Snooze <= 0 {
 		return got, err
 	}
-	return call(m, id, func() error { return pd.Snooze(ctx, id, m.Snooze) })
+	_, err = call(m, id, func() error { return pd.Snooze(ctx, id, m.Snooze) })
+	if err != nil && !errors.Is(err, connect.ErrIncidentResolved) && (connect.IsPermanent(err) || m.Attempts >= snoozeAttempts) {
+		got.why = "the acknowledgement holds without a time: " + err.Error()
+		return got, nil
+	}
+	return got, err
 }
 
 // escalate pages a human. When an earlier attempt may have done so, an incident that is triggered shows it: PagerDuty is notifying

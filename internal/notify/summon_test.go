@@ -118,6 +118,37 @@ func TestNothingToAddTo(t *testing.T) {
 	}
 }
 
+// What tells only subscribers, or bounds a silence, keeps no call for a human waiting behind it.
+func TestAHumanIsCalledPastWhatCannotBeTold(t *testing.T) {
+	t.Parallel()
+	never := make([]error, 200)
+	for i := range never {
+		never[i] = errOutage
+	}
+	for name, c := range map[string]struct {
+		call  string
+		first remediation.Message
+		want  remediation.MessageState
+	}{
+		"a status update": {"update Q1", remediation.Message{ID: "m1", Kind: remediation.StatusUpdate, IncidentID: "Q1", Text: "about to act"}, remediation.MessageDead},
+		"a snooze":        {"snooze Q1 1h0m0s", remediation.Message{ID: "m1", Kind: remediation.Acknowledge, IncidentID: "Q1", Snooze: time.Hour}, remediation.MessageSent},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := &pagerFake{failures: map[string][]error{c.call: never}}
+			s := withPager(p, c.first, remediation.Message{ID: "m2", Kind: remediation.Escalate, IncidentID: "Q1"})
+			began := s.clock()
+			s.finish(t, lane, 40)
+			if m := s.message("m2"); m.State != remediation.MessageSent || s.clock().Sub(began) > 3*time.Minute {
+				t.Errorf("the call is %s after %s: %s", m.State, s.clock().Sub(began), m.Error)
+			}
+			if m := s.message("m1"); m.State != c.want || m.Error == "" {
+				t.Errorf("%s is %s: %s", name, m.State, m.Error)
+			}
+		})
+	}
+}
+
 // TestSandboxSummonsUnderFaults: all of a call for a human takes effect once and in order, whatever is lost on the way.
 func TestSandboxSummonsUnderFaults(t *testing.T) {
 	t.Parallel()

@@ -120,6 +120,7 @@ func (v *visit) observe(ctx context.Context) {
 	o, err := v.readBack(ctx)
 	switch {
 	case err != nil && v.run.Ends(): // until it can be read again: see expire
+		v.out.Unlock = !v.out.Now.Before(v.run.Until) // no call is on its way for so long: others may act meanwhile
 		v.later("reading back: " + err.Error())
 		return
 	case err != nil:

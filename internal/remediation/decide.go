@@ -159,6 +159,7 @@ type choice struct {
 	chosen    string // the first that may act and whose condition holds
 	observed  string // the first in mode observe whose condition holds
 	undecided string // why a rule that stands before the chosen one could not be judged
+	skipped   string // the same of one that does not stand in the way of those behind it
 	stale     string // why a rule was not judged at all: the event is too old for it
 }
 
@@ -183,6 +184,8 @@ func (v *visit) consider(ctx context.Context, c *choice) {
 		v.ruling(Undecided, why(v.rule.Name, j))
 		if !observes && !v.rule.Skips {
 			c.undecided = first(c.undecided, why(v.rule.Name, j))
+		} else if !observes {
+			c.skipped = first(c.skipped, why(v.rule.Name, j))
 		}
 	case !j.Holds:
 		v.ruling(IfFalse, explain(j))
@@ -210,6 +213,8 @@ func (v *visit) chose(c choice) bool {
 		v.finish(Observed, v.detailOf(c.observed))
 	case c.stale != "":
 		v.refuse(guard.Refuse(guard.Stale, "%s", c.stale))
+	case c.skipped != "": // it may have held
+		v.lackFacts(guard.UnknownFacts, c.skipped)
 	default:
 		v.end(NoOutcome, "no rule's condition held")
 	}

@@ -259,5 +259,5 @@ func (v *visit) await() {
 }
 
 func guardAct(v *visit) guard.Act {
-	return guard.Act{Run: v.run.ID, Rule: v.run.Rule, Target: v.run.Target, At: v.out.Now}
+	return guard.Act{Run: v.run.ID, Rule: v.run.Rule, Target: v.run.Target, At: v.out.Now, Ends: v.run.Ends()}
 }
