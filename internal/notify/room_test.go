@@ -38,7 +38,7 @@ func TestACallForAHumanLeavesTheThread(t *testing.T) {
 		gone []string
 		want []connect.Post
 	}{
-		"in the thread": {nil, []connect.Post{{Text: "about to act"}, {Text: "not fixed", Thread: "17.m1", Broadcast: true}, {Text: "ended", Thread: "17.m1"}}},
+		"in the thread":                {nil, []connect.Post{{Text: "about to act"}, {Text: "not fixed", Thread: "17.m1", Broadcast: true}, {Text: "ended", Thread: "17.m1"}}},
 		"whose first post was deleted": {[]string{"17.m1"}, []connect.Post{{Text: "about to act"}, {Text: "not fixed"}, {Text: "ended"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
