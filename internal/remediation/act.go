@@ -73,7 +73,9 @@ func (v *visit) throttled(err error) {
 	default:
 		v.decideAgain()
 	}
-	if pause := v.e.scale(throttleWait); v.run.State != Done && v.run.WakeAt.Before(v.out.Now.Add(pause)) {
+	pause := v.e.scale(throttleWait)
+	longer := v.run.State == Waiting && !v.run.WakeAt.Before(v.out.Now.Add(pause)) // else the time is that of an earlier wait
+	if v.run.State != Done && !longer {
 		v.wait(pause)
 	}
 }

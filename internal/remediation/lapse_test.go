@@ -4,6 +4,9 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/mixillo/remediator/internal/executors"
 	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/remediation"
@@ -67,5 +70,26 @@ func TestFactsOfARuleThatSkipsAreAskedForAgain(t *testing.T) {
 			}
 			w.expect(w.play(down(api)), c.want)
 		})
+	}
+}
+
+// A system that is too busy is left alone for a while, also where the run had been waiting for people before.
+func TestABusySystemIsLeftAloneAfterAnApproval(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rule("cure", "mode: approve"))
+	var calls []time.Time
+	w.scene(api).hooks.apply = func(n int) (bool, error) {
+		calls = append(calls, w.now())
+		if n == 1 {
+			return false, status.Error(codes.ResourceExhausted, "quota")
+		}
+		return true, nil
+	}
+	asked := w.asked()
+	must(t, w.answer(asked, asked.Asked, true))
+	w.heard(asked)
+	w.expect(w.finish(asked.ID), end{Outcome: remediation.Fixed, Steps: []remediation.StepState{remediation.StepDropped, remediation.StepApplied}, Messages: endOf(w.view(asked.ID)).Messages})
+	if len(calls) != 2 || calls[1].Sub(calls[0]) < 30*time.Second {
+		t.Errorf("called at %v", calls)
 	}
 }
