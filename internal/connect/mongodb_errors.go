@@ -85,7 +85,7 @@ func (r MongoReason) OurSide() bool {
 
 // mongoFailed tells a failed question in our words.
 func mongoFailed(ctx context.Context, doing string, err error, seen *mongoMembers, secrets []Value) error {
-	failure := &mongoFailure{reason: mongoReason(err), text: gist([]byte(redact(err, secrets...).Error())), cause: ctx.Err()}
+	failure := &mongoFailure{reason: mongoReason(err), text: Line(redact(err, secrets...).Error(), gistMost), cause: ctx.Err()}
 	if worst := seen.worst(); worst != "" && selecting(err) {
 		failure.reason = worst
 	}

@@ -233,14 +233,6 @@ func severity(s string) string {
 	}
 }
 
-func cut(s string, limit int) string {
-	runes := []rune(s)
-	if len(runes) <= limit {
-		return s
-	}
-	return string(runes[:limit-1]) + "…"
-}
-
 // eventsError adds what the Events API said: its error body has another shape than the one the library reads.
 func eventsError(err error, body []byte) error {
 	var said pagerduty.EventsAPIV2ErrorObject

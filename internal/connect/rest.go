@@ -149,7 +149,7 @@ func (r *REST) send(x *exchange, req *http.Request, out any) error {
 	case err != nil:
 		return fmt.Errorf("reading the answer: %w", err)
 	case resp.StatusCode >= http.StatusMultipleChoices:
-		return fmt.Errorf("the answer is %s: %s", resp.Status, gist(body))
+		return fmt.Errorf("the answer is %s: %s", resp.Status, Line(string(body), gistMost))
 	case out == nil || len(body) == 0 && resp.StatusCode != http.StatusOK: // 201, 202 or 204 with nothing more to say
 		return nil
 	}
@@ -163,17 +163,8 @@ func (r *REST) send(x *exchange, req *http.Request, out any) error {
 	return nil
 }
 
-// gistMost bounds how much of a refusal's body an error tells, in bytes.
+// gistMost bounds how much of a refusal an error tells, in characters.
 const gistMost = 300
-
-// gist is the beginning of a refusal's body on one line.
-func gist(body []byte) string {
-	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(body), "")), " ")
-	if len(text) > gistMost {
-		text = strings.ToValidUTF8(text[:gistMost], "") + "…"
-	}
-	return text
-}
 
 // Bearer authorizes calls with a token, read anew for each.
 func Bearer(token Secret) func(context.Context, *http.Request) ([]Value, error) {

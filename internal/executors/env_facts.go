@@ -8,7 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
+
+	"github.com/mixillo/remediator/internal/connect"
 )
 
 // maxText bounds a fact's text that goes to a system, in characters.
@@ -61,7 +62,7 @@ func factField(fact any, name string) (any, bool) {
 }
 
 // Scalar finds a fact's value as one text, number, truth or time that may be given to a system; durations are texts such as 1m30s, times
-// those of RFC 3339. A text is from outside: it is bounded and has no control characters.
+// those of RFC 3339. A text is from outside: it is bounded, on one line and holds only what is seen.
 func (e Env) Scalar(path string) (any, error) {
 	value, err := e.Fact(path)
 	if err != nil {
@@ -76,7 +77,7 @@ func (e Env) Scalar(path string) (any, error) {
 func scalar(v any) (any, bool) {
 	switch v := v.(type) {
 	case string:
-		return Clean(v, maxText), true
+		return connect.Line(v, maxText), true
 	case float64:
 		return v, !math.IsNaN(v) && !math.IsInf(v, 0)
 	case time.Duration:
@@ -88,19 +89,4 @@ func scalar(v any) (any, bool) {
 	default:
 		return nil, false
 	}
-}
-
-// Clean bounds a text from outside, in characters, and takes out of it what is not seen: control characters and those that change the
-// direction of writing.
-func Clean(text string, most int) string {
-	text = strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) || unicode.Is(unicode.Cf, c) || c == '\u2028' || c == '\u2029' {
-			return -1
-		}
-		return c
-	}, strings.ToValidUTF8(text, "\ufffd"))
-	if runes := []rune(text); len(runes) > most {
-		return string(runes[:most-1]) + "…"
-	}
-	return text
 }

@@ -324,11 +324,11 @@ func TestHostileAnnotations(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ summary, want string }{
 		"lines":      {"api is down\nremediator: FIXED (verified)\r\njournal head 0\u2028\u2029\u0085\v\fx", "api is down remediator: FIXED (verified) journal head 0 x"},
-		"controls":   {"api\x00 is\x1b[31m down\x7f\u009b", "api is [31m down"},
+		"controls":   {"api\x00 is\x1b[31m down\x7f\u009b", "api is[31m down"},
 		"bidi":       {"api \u202e\u2066nwod si\u2069\u200f\u200b\ufeff", "api nwod si"},
 		"very long":  {strings.Repeat("äpi is down ", 1000), strings.Repeat("äpi is down ", 16) + "äpi is …"},
 		"all quotes": {strings.Repeat(`"`, 10_000), strings.Repeat(`\"`, 199) + "…"},
-		"no UTF-8":   {"api \xff is down" + strings.Repeat("\xc3", 10_000), "api \ufffd is down" + strings.Repeat("\ufffd", 186) + "…"},
+		"no UTF-8":   {"api \xff is down" + strings.Repeat("\xc3", 10_000), "api is down"},
 		"nothing":    {"\n\t\u200b", "Down"},
 	} {
 		t.Run(name, func(t *testing.T) {

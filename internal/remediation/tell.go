@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
+	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/executors"
 	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/rules"
@@ -97,20 +97,8 @@ func (r Run) subject() string {
 	return first(name, "alert")
 }
 
-// oneLine makes text from outside harmless beside our own words: no line of its own, no control characters, not too long.
-func oneLine(text string) string {
-	words := strings.Fields(strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
-			return ' '
-		}
-		return r
-	}, text))
-	line := []rune(strings.Join(words, " "))
-	if len(line) > maxForeign {
-		line = append(line[:maxForeign-1], '…')
-	}
-	return string(line)
-}
+// oneLine makes text from outside harmless beside our own words, and short.
+func oneLine(text string) string { return connect.Line(text, maxForeign) }
 
 // acknowledge says that the run is about to act: only from here on may a robot silence the pager.
 func (v *visit) acknowledge(c executors.Change) {

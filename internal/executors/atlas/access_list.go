@@ -6,10 +6,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/executors"
 )
 
-// wordsMost bounds texts of other people in facts, in bytes.
+// wordsMost bounds texts of other people in facts, in characters.
 const wordsMost = 120
 
 func init() {
@@ -118,7 +119,7 @@ func shown(by []entry) map[string]any {
 		names = append(names, e.Network.String())
 		comments = append(comments, e.Comment)
 	}
-	out := map[string]any{"entry": strings.Join(names, " "), "comment": executors.Words(strings.Join(comments, "; "), wordsMost)}
+	out := map[string]any{"entry": strings.Join(names, " "), "comment": connect.Line(strings.Join(comments, "; "), wordsMost)}
 	if first := ends(by); !first.IsZero() {
 		out["expires"] = first.UTC()
 	}

@@ -143,7 +143,7 @@ func network(text string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(text)
 	switch {
 	case err != nil || p.Addr().Is4In6():
-		return netip.Prefix{}, fmt.Errorf("%q is no address and no network in CIDR notation", executors.Words(text, 60))
+		return netip.Prefix{}, fmt.Errorf("%q is no address and no network in CIDR notation", connect.Line(text, 60))
 	case p != p.Masked():
 		return netip.Prefix{}, fmt.Errorf("%s has bits set beyond its prefix; the network is %s", p, p.Masked())
 	}

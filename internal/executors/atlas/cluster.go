@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/executors"
 )
 
@@ -82,7 +83,7 @@ func (*clusterProbe) Ask(ctx context.Context, env executors.Env) (executors.Answ
 
 // fact tells what the cluster's description says.
 func (c cluster) fact() (*ClusterFact, []string) {
-	f := &ClusterFact{State: executors.Words(c.State, wordsMost), Version: executors.Words(c.Version, wordsMost), Hosts: int64(len(c.hosts()))}
+	f := &ClusterFact{State: connect.Line(c.State, wordsMost), Version: connect.Line(c.Version, wordsMost), Hosts: int64(len(c.hosts()))}
 	for _, s := range c.Specs {
 		for _, r := range s.Regions {
 			f.DiskGB = max(f.DiskGB, r.Electable.DiskGB)

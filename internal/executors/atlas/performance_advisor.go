@@ -111,7 +111,7 @@ func (s suggestion) String() string {
 			fields = append(fields, fmt.Sprintf("%s: %d", name, part[name]))
 		}
 	}
-	return executors.Words(s.Namespace+" {"+strings.Join(fields, ", ")+"}", wordsMost)
+	return connect.Line(s.Namespace+" {"+strings.Join(fields, ", ")+"}", wordsMost)
 }
 
 // Ask implements executors.Probe. Operations and indexes are asked for apart: where one is not told, the other is.
@@ -205,7 +205,7 @@ func slowOn(ctx context.Context, api *connect.Atlas, member process, query url.V
 func (f *Advice) count(slow []slowQuery) (timed bool) {
 	counts := map[string]int64{}
 	for _, q := range slow {
-		counts[executors.Words(q.Namespace, wordsMost)]++
+		counts[connect.Line(q.Namespace, wordsMost)]++
 		if took, known := q.took(); known {
 			f.Slowest, timed = max(f.Slowest, took), true
 		}

@@ -28,7 +28,7 @@ func TestAllPages(t *testing.T) {
 	if !fact.Allowed || len(fact.Missing) != 0 || fact.Entries != 8 {
 		t.Errorf("%+v", fact)
 	}
-	if by, _ := fact.AllowedBy["203.0.113.7"].(map[string]any); by["comment"] != "hid den" || by["entry"] != ours {
+	if by, _ := fact.AllowedBy["203.0.113.7"].(map[string]any); by["comment"] != "hidden" || by["entry"] != ours {
 		t.Errorf("%v", by)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/mixillo/remediator/internal/connect"
-	"github.com/mixillo/remediator/internal/executors"
 )
 
 // event is one of the project's activity feed, as far as it matters here (NDSAuditViewForNdsGroup).
@@ -32,7 +31,7 @@ func removal(ctx context.Context, api *connect.Atlas, n netip.Prefix) (string, e
 	case ctx.Err() != nil:
 		return "", ctx.Err()
 	case err != nil:
-		return "who removed it could not be asked: " + executors.Words(err.Error(), 2*wordsMost), nil
+		return "who removed it could not be asked: " + connect.Line(err.Error(), 2*wordsMost), nil
 	}
 	var last *event
 	for i, e := range got.Results {
@@ -43,6 +42,6 @@ func removal(ctx context.Context, api *connect.Atlas, n netip.Prefix) (string, e
 	if last == nil {
 		return "Atlas tells of nobody who removed it lately", nil
 	}
-	who := executors.Words(cmp.Or(last.User, last.Key, "somebody"), wordsMost)
+	who := connect.Line(cmp.Or(last.User, last.Key, "somebody"), wordsMost)
 	return fmt.Sprintf("%s removed it on %s", who, last.Created.UTC().Format("2006-01-02 15:04 MST")), nil
 }

@@ -139,7 +139,7 @@ func (o opening) change(env executors.Env, project, said string) (executors.Chan
 		Selects: []string{project + " " + name}, Networks: []netip.Prefix{o.Network},
 		Lasts: o.Lasts, EndsItself: true, // by deleteAfterDate
 		UndoHint: fmt.Sprintf("atlas accessLists delete %s --projectId %s; what has connected meanwhile may stay connected", name, project),
-		Evidence: []string{fmt.Sprintf("%s is recorded as %q", name, executors.Words(o.Comment, wordsMost)), said},
+		Evidence: []string{fmt.Sprintf("%s is recorded as %q", name, connect.Line(o.Comment, wordsMost)), said},
 	}, nil
 }
 
@@ -221,7 +221,7 @@ const (
 )
 
 func comment(operation, recorded string) string {
-	return executors.Words(strings.TrimSuffix(commentMark+operation+": "+recorded, ": "), commentMost)
+	return connect.Line(strings.TrimSuffix(commentMark+operation+": "+recorded, ": "), commentMost)
 }
 
 // operationOf is the operation that a comment names; "" for an entry of another hand.
@@ -290,7 +290,7 @@ func (k kept) state(e entry) executors.State {
 }
 
 func said(e entry) string {
-	return fmt.Sprintf("its comment is %q", executors.Words(e.Comment, wordsMost))
+	return fmt.Sprintf("its comment is %q", connect.Line(e.Comment, wordsMost))
 }
 
 // rollout asks whether an entry has reached all of Atlas's networks (NetworkPermissionEntryStatus).
@@ -310,7 +310,7 @@ func rollout(ctx context.Context, api *connect.Atlas, n netip.Prefix) (executors
 	case "FAILED":
 		return executors.Failed, "Atlas did not succeed in adding the entry", nil
 	default:
-		return executors.Unclear, fmt.Sprintf("Atlas says that the entry is %q", executors.Words(got.Status, wordsMost)), nil
+		return executors.Unclear, fmt.Sprintf("Atlas says that the entry is %q", connect.Line(got.Status, wordsMost)), nil
 	}
 }
 

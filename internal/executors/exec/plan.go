@@ -81,7 +81,7 @@ func spell(argv []string) string {
 			words[i] = word
 		}
 	}
-	return executors.Clean(strings.Join(words, " "), maxTold)
+	return connect.Line(strings.Join(words, " "), maxTold)
 }
 
 // learn keeps the values of facts, and gives a sentence for each. A fact that is not known refuses.
@@ -95,7 +95,7 @@ func (p *plan) learn(facts map[string]string, env executors.Env) ([]string, erro
 		}
 		text := fmt.Sprint(value)
 		p.Facts[factPrefix+name] = text
-		said = append(said, fmt.Sprintf("%s is %s", facts[name], strconv.Quote(executors.Clean(text, 200))))
+		said = append(said, fmt.Sprintf("%s is %s", facts[name], strconv.Quote(connect.Line(text, 200))))
 	}
 	return said, nil
 }
@@ -218,7 +218,8 @@ func scrub(output string, secrets []connect.Value) string {
 	}
 	hide := func(text string) string {
 		for _, s := range secrets {
-			for _, form := range []string{s.Reveal(), executors.Clean(s.Reveal(), maxOutput)} {
+			line := connect.Line(s.Reveal(), maxOutput)
+			for _, form := range []string{s.Reveal(), line, strings.ReplaceAll(line, " ", "")} {
 				if form != "" {
 					text = strings.ReplaceAll(text, form, s.String())
 				}
@@ -226,8 +227,7 @@ func scrub(output string, secrets []connect.Value) string {
 		}
 		return text
 	}
-	line := strings.Join(strings.Fields(hide(output)), " ")
-	return executors.Clean(hide(executors.Clean(line, maxOutput)), maxTold)
+	return connect.Line(hide(connect.Line(hide(output), maxOutput)), maxTold)
 }
 
 func longest(secrets []connect.Value) (most int) {

@@ -108,8 +108,8 @@ func (p *changes) Ask(ctx context.Context, env executors.Env) (executors.Answer,
 		return executors.Answer{Fact: fact, Unknown: ofNewest, Summary: fmt.Sprintf("PagerDuty: no change of the last %s is known", window)}, nil
 	}
 	fact.Newest, fact.Age = newest.At, env.Now.Sub(newest.At)
-	fact.Summary, fact.Source = executors.Outside(newest.Summary, mostTitle), executors.Outside(newest.Source, mostName)
-	fact.Reason = executors.Outside(newest.Reason, mostName)
+	fact.Summary, fact.Source = connect.Scrub(newest.Summary, mostTitle), connect.Scrub(newest.Source, mostName)
+	fact.Reason = connect.Scrub(newest.Reason, mostName)
 	return executors.Answer{Fact: fact, Summary: fact.summary(window)}, nil
 }
 

@@ -93,8 +93,8 @@ func (p *incident) Ask(ctx context.Context, env executors.Env) (executors.Answer
 
 func factOf(d connect.IncidentDetails, now time.Time) (fact *IncidentFact, unknown []string) {
 	fact = &IncidentFact{
-		ID: d.ID, Number: int64(d.Number), Status: d.Status, Urgency: d.Urgency, Priority: executors.Outside(d.Priority, mostName), //nolint:gosec // a small number
-		Title: executors.Outside(d.Title, mostTitle), Created: d.CreatedAt, Assigned: names(d.Assignees),
+		ID: d.ID, Number: int64(d.Number), Status: d.Status, Urgency: d.Urgency, Priority: connect.Scrub(d.Priority, mostName), //nolint:gosec // a small number
+		Title: connect.Scrub(d.Title, mostTitle), Created: d.CreatedAt, Assigned: names(d.Assignees),
 		TriggeredAlerts: int64(d.TriggeredAlerts), ResolvedAlerts: int64(d.ResolvedAlerts), //nolint:gosec // 1000 at most
 	}
 	var by []string

@@ -53,7 +53,7 @@ func checkID(field, id string) error {
 func names(all []string) []string {
 	told := []string{}
 	for _, name := range all[:min(len(all), mostNames)] {
-		told = append(told, executors.Outside(name, mostName))
+		told = append(told, connect.Scrub(name, mostName))
 	}
 	return told
 }

@@ -139,7 +139,7 @@ func TestChanges(t *testing.T) {
 	id := w.TriggerIncident(sandbox.Incident{Title: "down", Key: "k"})
 	env := at(t, w.PagerDutyURL(), executors.Incident{ID: id})
 	fact, answer := ask[pagerduty.ChangesFact](t, env, "pagerduty.changes", "{}")
-	if fact.Count != 2 || fact.Summary != "deploy 7 by [address]" || fact.Source != "ci" || fact.Reason != "most_recent" || len(answer.Unknown) != 0 {
+	if fact.Count != 2 || fact.Summary != "deploy 7 by [email]" || fact.Source != "ci" || fact.Reason != "most_recent" || len(answer.Unknown) != 0 {
 		t.Errorf("%+v, unknown %v", fact, answer.Unknown)
 	}
 	if fact.Age < 8*time.Minute || fact.Age > 9*time.Minute {

@@ -140,7 +140,7 @@ func (a *api) accept(i *issue) error {
 	case err != nil || i.events < 0 || !issueID.MatchString(i.ID):
 		return errors.New("it answered with an issue without number or count")
 	case i.Project.Slug != p && i.Project.ID != p:
-		return fmt.Errorf("it answered with an issue of another project, %s", executors.Outside(i.Project.Slug, 80))
+		return fmt.Errorf("it answered with an issue of another project, %s", connect.Scrub(i.Project.Slug, 80))
 	}
 	return nil
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
+	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/executors"
 )
 
@@ -119,9 +121,26 @@ func (p *issues) Ask(ctx context.Context, env executors.Env) (executors.Answer, 
 	case err != nil:
 		unknown = append(unknown, "first_release")
 	default:
-		fact.FirstRelease = executors.Outside(release, mostDetail)
+		fact.FirstRelease = releaseName(release)
 	}
 	return executors.Answer{Fact: fact, Unknown: unknown, Summary: fact.summary(env.Now.Sub(from))}, nil
+}
+
+// versions are what deploys name releases by: a version or a commit, often behind the name of a package. They look like an address or a key,
+// and are none.
+var versions = regexp.MustCompile(`^(?:([\w.-]{1,60})@)?(\d{1,8}(?:\.\d{1,8}){0,3}(?:[+-][a-z]\w{0,15})?|[0-9a-f]{40})$`)
+
+// releaseName is a release as facts may name it.
+func releaseName(release string) string {
+	m := versions.FindStringSubmatch(release)
+	switch {
+	case m == nil:
+		return connect.Scrub(release, mostDetail)
+	case m[1] == "":
+		return m[2]
+	default:
+		return connect.Scrub(m[1], mostDetail) + "@" + m[2]
+	}
 }
 
 func (p *issues) from(env executors.Env) time.Time {
@@ -169,8 +188,8 @@ func top(all []issue) issue {
 // describe fills in what is known of the top issue, and gives what is not.
 func (f *Fact) describe(top issue, from, now time.Time) (unknown []string) {
 	f.Count = top.events
-	f.Title, f.Culprit = executors.Outside(top.Title, mostTitle), executors.Outside(top.Culprit, mostDetail)
-	f.Level = executors.Outside(top.Level, mostDetail)
+	f.Title, f.Culprit = connect.Scrub(top.Title, mostTitle), connect.Scrub(top.Culprit, mostDetail)
+	f.Level = connect.Scrub(top.Level, mostDetail)
 	if f.Events > 0 {
 		f.Share = float64(f.Count) / float64(f.Events)
 	} else {

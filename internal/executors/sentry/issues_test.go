@@ -97,13 +97,13 @@ func TestTopIssueOfTheWindow(t *testing.T) {
 	if fact.Issues != 2 || fact.NewIssues != 1 || fact.Events != 100 || fact.Count != 75 || math.Abs(fact.Share-0.75) > 1e-9 || fact.Users != 12 {
 		t.Errorf("counts: %+v", fact)
 	}
-	if fact.Title != "TypeError: x of [address]" || fact.Culprit != "pay(orders)" || fact.Level != "error" || fact.FirstRelease != "backend@7" {
+	if fact.Title != "TypeError: x of [email]" || fact.Culprit != "pay(orders)" || fact.Level != "error" || fact.FirstRelease != "backend@7" {
 		t.Errorf("texts: %+v", fact)
 	}
 	if !fact.New || fact.Age < 2*time.Minute || fact.Age > 3*time.Minute {
 		t.Errorf("new %t, %s old", fact.New, fact.Age)
 	}
-	want := `Sentry: "TypeError: x of [address]" had 75 events in the last 15m0s, 75% of 100 in 2 unresolved issues, and met 12 users; it is new, first seen `
+	want := `Sentry: "TypeError: x of [email]" had 75 events in the last 15m0s, 75% of 100 in 2 unresolved issues, and met 12 users; it is new, first seen `
 	if !strings.HasPrefix(answer.Summary, want) || !strings.HasSuffix(answer.Summary, " ago in release backend@7") {
 		t.Errorf("summary: %s", answer.Summary)
 	}

@@ -14,12 +14,11 @@ import (
 	"time"
 
 	"github.com/mixillo/remediator/internal/connect"
-	"github.com/mixillo/remediator/internal/executors"
 )
 
 const (
 	system = "status"
-	// wordsMost bounds the texts of a page in facts, in bytes; tellMost how many things of one sort a fact holds.
+	// wordsMost bounds the texts of a page in facts, in characters; tellMost how many things of one sort a fact holds.
 	wordsMost, tellMost = 160, 20
 )
 
@@ -78,7 +77,7 @@ func needsWords(parameter string, words []string) error {
 	return nil
 }
 
-func words(text string) string { return executors.Words(text, wordsMost) }
+func words(text string) string { return connect.Line(text, wordsMost) }
 
 // old shows an age to people.
 func old(d time.Duration) string { return d.Round(time.Second).String() }

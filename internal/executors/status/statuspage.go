@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/executors"
 )
 
@@ -203,7 +204,7 @@ func (p *statuspage) doubts(got summary, f *Statuspage, counted []component) (un
 func (f *Statuspage) summary(host string) string {
 	said := fmt.Sprintf("%s says %s", host, f.Indicator)
 	if len(f.Degraded) > 0 {
-		said += ", impaired: " + executors.Words(strings.Join(f.Degraded, ", "), 2*wordsMost)
+		said += ", impaired: " + connect.Line(strings.Join(f.Degraded, ", "), 2*wordsMost)
 	}
 	if f.Open > 0 {
 		said += fmt.Sprintf(", %d incidents open, the worst %s", f.Open, f.Worst)

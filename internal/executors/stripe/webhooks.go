@@ -169,7 +169,7 @@ func hostOf(address string) string {
 	if err != nil || u.Host == "" {
 		return "unreadable"
 	}
-	return executors.Outside(strings.ToLower(u.Host), mostText)
+	return connect.Scrub(strings.ToLower(u.Host), mostText)
 }
 
 // include keeps a short sorted set.
@@ -198,7 +198,7 @@ func (p *webhooks) undelivered(ctx context.Context, api *connect.Stripe, env exe
 		if *one.Pending > 0 && !one.made().After(before) {
 			fact.Undelivered++
 			fact.Oldest = one.made() // they come newest first
-			types[executors.Outside(one.Type, mostText)]++
+			types[connect.Scrub(one.Type, mostText)]++
 		}
 	}
 	fact.CommonestType, fact.CommonestCount = commonest(types)

@@ -12,9 +12,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/executors"
@@ -231,16 +229,8 @@ func meta(d connect.VercelDeployment, name string) string {
 // textMost bounds what people wrote elsewhere and notes repeat, in characters.
 const textMost = 120
 
-// plain is foreign text on one line, without control characters, and bounded.
-func plain(text string) string {
-	text = strings.Join(strings.FieldsFunc(strings.ToValidUTF8(text, ""), func(r rune) bool {
-		return unicode.IsControl(r) || unicode.IsSpace(r) || unicode.Is(unicode.Cf, r)
-	}), " ")
-	if runes := []rune(text); len(runes) > textMost {
-		return string(runes[:textMost]) + "…"
-	}
-	return text
-}
+// plain is foreign text, harmless and short.
+func plain(text string) string { return connect.Line(text, textMost) }
 
 // clock shows a time in sentences for people.
 func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/executors"
 	"github.com/mixillo/remediator/internal/guard"
 )
@@ -120,5 +121,5 @@ func brief(v any) string {
 	if err != nil {
 		return "…"
 	}
-	return executors.Clean(string(text), 200)
+	return connect.Line(string(text), 200)
 }

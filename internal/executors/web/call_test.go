@@ -315,7 +315,7 @@ func TestHostileFactsInBody(t *testing.T) {
 		}
 		body, fixed := strings.CutPrefix(f.calls[i], "POST /api/notes ")
 		var got map[string]string
-		if err := json.Unmarshal([]byte(body), &got); err != nil || !fixed || len(got) != 2 || got["b"] != "fixed" || got["a"] != executors.Clean(hostile, 1000) {
+		if err := json.Unmarshal([]byte(body), &got); err != nil || !fixed || len(got) != 2 || got["b"] != "fixed" || got["a"] != connect.Line(hostile, 1000) {
 			t.Fatalf("%q: %v, called %q", hostile, err, f.calls[i])
 		}
 		if len(f.calls) != i+1 || len(f.heads[i]) != len(f.heads[0]) || strings.ContainsAny(fmt.Sprint(c.Evidence, c.Summary, c.After), "\x00\n\x1b") {

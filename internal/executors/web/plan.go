@@ -110,7 +110,7 @@ func (v value) String() string {
 	if v.absent() {
 		return absent
 	}
-	return executors.Clean(string(v.JSON), 200)
+	return connect.Line(string(v.JSON), 200)
 }
 
 // now reads the value. A part of the API that does not exist is an absent value.
