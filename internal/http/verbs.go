@@ -8,8 +8,8 @@ import (
 	nethttp "net/http"
 	"strings"
 	"time"
-	"unicode"
 
+	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/remediation"
 )
@@ -213,16 +213,9 @@ func decode(r *nethttp.Request, fields ...string) (request, error) {
 	for name := range given {
 		return request{}, fmt.Errorf("there is no field %.40q here; the fields are %s", name, strings.Join(fields, ", "))
 	}
-	q.Reason = oneLine(q.Reason)
+	q.Reason = connect.Line(q.Reason, mostReason)
 	return q, nil
 }
 
-// oneLine makes a reason harmless in notes, logs and terminals: no line of its own, no control or formatting characters.
-func oneLine(text string) string {
-	return strings.Join(strings.Fields(strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
-			return ' '
-		}
-		return r
-	}, text)), " ")
-}
+// mostReason bounds a reason, in characters.
+const mostReason = 1000
