@@ -213,9 +213,6 @@ func decode(r *nethttp.Request, fields ...string) (request, error) {
 	for name := range given {
 		return request{}, fmt.Errorf("there is no field %.40q here; the fields are %s", name, strings.Join(fields, ", "))
 	}
-	q.Reason = connect.Line(q.Reason, mostReason)
+	q.Reason = connect.Line(q.Reason, len(q.Reason)) // one too long is refused, not cut
 	return q, nil
 }
-
-// mostReason bounds a reason, in characters.
-const mostReason = 1000
