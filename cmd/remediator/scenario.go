@@ -229,13 +229,13 @@ func (s *stage) goes(ctx context.Context, alert, target string, e ending) error 
 	return s.ended(run, incident, e)
 }
 
-// goesAsked is goes with a plan that a human answers by a button.
-func (s *stage) goesAsked(ctx context.Context, alert, target, button string, e ending) error {
-	incident := s.alert(alert, target)
+// goesAsked is goes for the backend with a plan that a human answers by a button.
+func (s *stage) goesAsked(ctx context.Context, alert, button string, e ending) error {
+	incident := s.alert(alert, backend)
 	if err := s.click(ctx, button, "U0ANN"); err != nil {
 		return err
 	}
-	run, err := s.follow(ctx, target, incident)
+	run, err := s.follow(ctx, backend, incident)
 	if err != nil {
 		return err
 	}

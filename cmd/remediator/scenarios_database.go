@@ -66,7 +66,7 @@ func playEntryGone(ctx context.Context, s *stage) error {
 	if err := s.losesEntry(ctx); err != nil {
 		return err
 	}
-	return s.goesAsked(ctx, healthCheckFailed, backend, approved, ending{
+	return s.goesAsked(ctx, healthCheckFailed, approved, ending{
 		rule: restoreRule, outcome: remediation.Fixed, changes: []string{"atlas access_entry_added " + egress + "/32"}, told: toldFixedAsked, called: 1,
 	})
 }
@@ -75,7 +75,7 @@ func playEntryDenied(ctx context.Context, s *stage) error {
 	if err := s.losesEntry(ctx); err != nil {
 		return err
 	}
-	return s.goesAsked(ctx, healthCheckFailed, backend, denied, ending{
+	return s.goesAsked(ctx, healthCheckFailed, denied, ending{
 		rule: restoreRule, outcome: remediation.RefusedRun, reason: guard.Denied, told: toldLeftAsked, called: 1,
 	})
 }

@@ -147,7 +147,7 @@ func playAttackOfFew(ctx context.Context, s *stage) error {
 	if err := s.underAttack(ctx, fewAttackers, true, "block-the-attackers"); err != nil {
 		return err
 	}
-	return s.goesAsked(ctx, highErrorRate, backend, approved, ending{
+	return s.goesAsked(ctx, highErrorRate, approved, ending{
 		rule: "block-the-attackers", outcome: remediation.Fixed, changes: []string{"cloud_armor add_rule " + armorPolicy}, told: toldFixedAsked, called: 1,
 	})
 }

@@ -93,7 +93,7 @@ func (s *stage) newest(ctx context.Context, actor string) (edge.RunView, bool) {
 }
 
 // newPassword is what the job prints and puts into Secret Manager.
-const newPassword = "correct-horse-battery" //nolint:gosec // of the sandbox
+const newPassword = "correct-horse-battery"
 
 func playPassword(ctx context.Context, s *stage) error {
 	job := sandbox.Job{Name: passwordJob, Env: map[string]string{"PASSWORD": newPassword}, Takes: 20 * time.Second}

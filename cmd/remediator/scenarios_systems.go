@@ -130,7 +130,7 @@ func playFullCache(ctx context.Context, s *stage) error {
 	if err := s.fillsCache(); err != nil {
 		return err
 	}
-	return s.goesAsked(ctx, "RedisMemoryHigh", backend, approved, ending{
+	return s.goesAsked(ctx, "RedisMemoryHigh", approved, ending{
 		rule: "empty-a-full-cache", outcome: remediation.Fixed, changes: []string{flushed}, told: toldFixedAsked, called: 1,
 	})
 }

@@ -47,7 +47,7 @@ var secretForms = []struct {
 	{regexp.MustCompile(`(?i)\b(mongodb(?:\+srv)?|rediss?|postgres(?:ql)?|mysql|amqps?)://[^\s"'<>]+`), "$1://" + hidden},
 	{regexp.MustCompile(`://[^\s/]+@`), "://" + hidden + "@"},
 	{regexp.MustCompile(`(?i)\b(authorization|cookie|x-api-key)(["']?\s*[:=]\s*["']?)(?:(?:basic|bearer|digest|token)\s+)?[^\s"',]+`), "$1$2" + hidden},
-	{regexp.MustCompile(`(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]{6,}`), "$1 " + hidden},
+	{regexp.MustCompile(`(?i)\b((?:(?:bearer|basic)\s+)+)[a-z0-9._~+/=-]{6,}`), "${1}" + hidden},
 	{regexp.MustCompile(`\beyJ(?:[\w-]{5,}\.[\w-]|[\w-]{12})[\w.-]*`), hidden},
 	{regexp.MustCompile(`\b(?:(?:sk|rk|pk|whsec|gh[a-z]|glpat|sntry[a-z]*|xox[a-z])[_-]|github_pat_|npm_|ya29\.|AIza|AKIA|SG\.)[\w.-]{6,}`), hidden},
 	{regexp.MustCompile(`(?i)((?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?|session[_-]?id|otp)["']?\s*[:=]\s*)` +

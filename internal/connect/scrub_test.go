@@ -54,6 +54,7 @@ func TestScrub(t *testing.T) {
 		"a path with an at":      {"GET https://example.com/@ann", "GET https://example.com/@ann"},
 		"a file with an at":      {"timeout of 10000ms exceeded in handler@/srv/app.js:12", "timeout of 10000ms exceeded in handler@/srv/app.js:12"},
 		"bearer":                 {"header Bearer abc.def-123= was refused", "header Bearer [secret] was refused"},
+		"bearer after basic":     {"header basic Bearer abc.def-123= was refused", "header basic Bearer [secret] was refused"},
 		"basic":                  {"header Basic aHVudGVyMg== was refused", "header Basic [secret] was refused"},
 		"authorization":          {`{"authorization":"Basic aHVudGVyMg==","x":1}`, `{"authorization":"[secret]","x":1}`},
 		"authorization header":   {"Authorization: Bearer abcdef123456.x", "Authorization: [secret]"},
