@@ -209,7 +209,7 @@ func (n *night) judge(views []edge.RunView) (*finding, error) {
 	return f, nil
 }
 
-// judgeSlack expects two posts, that the run is about to act and how it ended, each with a marker of its own.
+// judgeSlack expects four posts, that the run is about to act, how it ended, and its report in two, each with a marker of its own.
 func (n *night) judgeSlack(all []sandbox.Entry, f *finding) {
 	posts := map[string]int{}
 	for _, e := range pickEntries(all[n.began:], "slack", "message_posted", "CINCIDENTS") {
@@ -220,7 +220,7 @@ func (n *night) judgeSlack(all []sandbox.Entry, f *finding) {
 		f.expect(err == nil && data.Payload.Marker != "", "a post has no marker: %v", e.Detail)
 		posts[data.Payload.Marker]++
 	}
-	f.count("Slack messages", len(posts), 2)
+	f.count("Slack messages", len(posts), 4)
 	for marker, times := range posts {
 		f.count("Slack post "+marker, times, 1)
 	}

@@ -8,4 +8,5 @@ const (
 	worldSpeed = 120
 	sideBySide = 6
 	mostMemory = 256 << 20
+	raced      = false
 )

@@ -7,4 +7,5 @@ const (
 	worldSpeed = 60
 	sideBySide = 4
 	mostMemory = 512 << 20 // it keeps several bytes for each of ours
+	raced      = true
 )
