@@ -47,7 +47,7 @@ func TestReasonOfANoIsOneLine(t *testing.T) {
 		Run: run.ID, Digest: run.Asked, Actor: "ann", Reason: "no\n- forged\u202e\x1b[31m", At: w.now(),
 	}))
 	w.heard(run)
-	if got := w.finish(run.ID).Run.Detail; !strings.HasSuffix(got, "ann said no: no - forged [31m") {
+	if got := w.finish(run.ID).Run.Detail; !strings.HasSuffix(got, "ann said no: no - forged[31m") {
 		t.Errorf("it is told as %q", got)
 	}
 }
