@@ -305,8 +305,13 @@ func (s *stage) expectTold(incident string, want map[string]int) error {
 }
 
 func (s *stage) expectEscalated(incident string) error {
-	n := s.told(incident, "incident_escalated") + s.told(incident, "incident_delegated") + s.told(incident, "incident_reassigned")
+	n := s.called(incident)
 	return expect(n == 1, "incident %s was escalated %d time(s), not once", incident, n)
+}
+
+// called counts how often a human was paged after the incident began.
+func (s *stage) called(incident string) int {
+	return s.told(incident, "incident_escalated") + s.told(incident, "incident_delegated") + s.told(incident, "incident_reassigned")
 }
 
 // runOf finds the newest run of an incident on a target.

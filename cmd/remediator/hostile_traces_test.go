@@ -225,7 +225,7 @@ func (p *hostilePlay) judgeRun(t *testing.T, run remediation.Run) {
 	for line := range strings.Lines(shown.String()) {
 		isLine(t, "the command line", strings.TrimSuffix(line, "\n"))
 	}
-	isPlainMarkdown(t, remediation.NewReport(remediation.Told{Run: v.Run, Steps: v.Steps, Rulings: v.Rulings, Entries: v.Journal}).Markdown())
+	isPlainMarkdown(t, reportOf(v).Markdown())
 }
 
 func isLine(t *testing.T, what, text string) {

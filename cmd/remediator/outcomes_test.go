@@ -305,11 +305,6 @@ func swap(t *testing.T, text, old, now string) string {
 	return strings.ReplaceAll(text, old, now)
 }
 
-// called counts how often a human was paged after the incident began.
-func (h *house) called(incident string) int {
-	return h.told(incident, "incident_escalated") + h.told(incident, "incident_delegated") + h.told(incident, "incident_reassigned")
-}
-
 // spoilNotes spoils the next notes on any incident.
 func (h *house) spoilNotes(f sandbox.Fault) {
 	f.Method, f.Path = nethttp.MethodPost, "/incidents/"

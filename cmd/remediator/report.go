@@ -22,7 +22,7 @@ func newReport() *cobra.Command {
 			if err := c.call(cmd.Context(), http.MethodGet, "/v1/runs/"+url.PathEscape(args[0]), nil, &v); err != nil {
 				return err
 			}
-			r := remediation.NewReport(remediation.Told{Run: v.Run, Steps: v.Steps, Rulings: v.Rulings, Entries: v.Journal})
+			r := reportOf(v)
 			if c.output == asJSON {
 				return printJSON(cmd.OutOrStdout(), r)
 			}
@@ -32,4 +32,9 @@ func newReport() *cobra.Command {
 	}
 	c.flags(cmd)
 	return cmd
+}
+
+// reportOf is the report of a run as the API shows it.
+func reportOf(v edge.RunView) remediation.Report {
+	return remediation.NewReport(remediation.Told{Run: v.Run, Steps: v.Steps, Rulings: v.Rulings, Entries: v.Journal})
 }

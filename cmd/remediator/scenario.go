@@ -86,7 +86,7 @@ func (s *stage) showTold(ctx context.Context) {
 	for _, r := range slices.Backward(runs) {
 		if v, err := (&api{app: s.app}).Run(ctx, r.ID); err == nil && v.Run.Outcome != remediation.NoOutcome {
 			s.section("remediator report " + r.ID)
-			s.lines(remediation.NewReport(remediation.Told{Run: v.Run, Steps: v.Steps, Rulings: v.Rulings, Entries: v.Journal}).Markdown())
+			s.lines(reportOf(v).Markdown())
 		}
 	}
 }
@@ -181,7 +181,7 @@ func (s *stage) ended(run remediation.Run, incident string, e ending) error {
 		expect(e.says == "" || strings.Contains(s.thread(), e.says), "the thread does not say %q:\n%s", e.says, s.thread()),
 	}
 	if incident != "" {
-		called := s.told(incident, "incident_escalated") + s.told(incident, "incident_delegated") + s.told(incident, "incident_reassigned")
+		called := s.called(incident)
 		all = append(all, expect(called == e.called, "a human was called %d time(s), not %d", called, e.called), s.expectTold(incident, e.told))
 	}
 	return errors.Join(all...)

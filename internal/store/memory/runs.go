@@ -136,11 +136,6 @@ func (r run) endedWell() bool {
 }
 
 func (r run) sharesIncident(own remediation.Related) bool {
-	a := r.Alert
-	if own.IncidentID != "" && a.IncidentID == own.IncidentID {
-		return true
-	}
-	fires := r.ended.IsZero()
-	return own.IncidentKey != "" && a.IncidentKey == own.IncidentKey &&
-		(fires || (a.IncidentID == "" || own.IncidentID == "") && r.ended.After(own.StartsAt))
+	sameKey := own.IncidentKey != "" && r.Alert.IncidentKey == own.IncidentKey
+	return r.isOf(own) || sameKey && r.ended.IsZero()
 }
