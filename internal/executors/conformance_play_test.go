@@ -23,6 +23,7 @@ import (
 	"github.com/mixillo/remediator/internal/remediation"
 	"github.com/mixillo/remediator/internal/rules"
 	"github.com/mixillo/remediator/internal/sandbox"
+	"github.com/mixillo/remediator/internal/sources"
 	"github.com/mixillo/remediator/internal/store/memory"
 )
 
@@ -126,7 +127,7 @@ func (p *play) fire(in stand) memory.Record {
 	}}})
 	must(p.T, err)
 	header := http.Header{"Authorization": {"Bearer " + playToken}}
-	got, err := p.engine.Accept(p.Context(), remediation.Inbound{Source: "alertmanager", Header: header, Body: body, ReceivedAt: time.Now()})
+	got, err := p.engine.Accept(p.Context(), remediation.Inbound{Source: "alertmanager", Request: sources.Request{Header: header, Body: body}, ReceivedAt: time.Now()})
 	must(p.T, err)
 	if len(got.Runs) != 1 {
 		p.Fatalf("want one run of the alert, got %+v", got)

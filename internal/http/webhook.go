@@ -51,13 +51,22 @@ func (e *edge) webhook(w nethttp.ResponseWriter, r *nethttp.Request) {
 	}
 	defer func() { <-e.turns }()
 	got, err := e.cfg.Intake.Accept(r.Context(), remediation.Inbound{
-		Source: chi.URLParam(r, "source"), Header: r.Header, Body: body, ReceivedAt: received,
+		Source: chi.URLParam(r, "source"), Request: proof(r, body), ReceivedAt: received,
 	})
 	if err != nil {
 		e.refuseDelivery(w, r, err)
 		return
 	}
 	answer(w, accepted, keptAs(got))
+}
+
+// proof is what the sender of a request may be known by.
+func proof(r *nethttp.Request, body []byte) sources.Request {
+	p := sources.Request{Header: r.Header, Query: r.URL.Query(), Body: body}
+	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		p.Client = r.TLS.PeerCertificates[0]
+	}
+	return p
 }
 
 func keptAs(a remediation.Accepted) kept {

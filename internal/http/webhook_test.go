@@ -85,8 +85,8 @@ func TestWebhookGivesTheIntakeWhatCame(t *testing.T) {
 	})
 	body := `{"k":"` + strings.Repeat("v", 10_000) + `"}`
 	w := s.ask(byTCP, "POST", "/v1/webhooks/alertmanager", body, "X-Signature", "v1=abc")
-	if got.Source != "alertmanager" || string(got.Body) != body || got.Header.Get("X-Signature") != "v1=abc" || !got.ReceivedAt.Equal(noon) {
-		t.Errorf("the intake was given source %q, %d bytes, header %v, time %v", got.Source, len(got.Body), got.Header, got.ReceivedAt)
+	if got.Source != "alertmanager" || string(got.Request.Body) != body || got.Request.Header.Get("X-Signature") != "v1=abc" || !got.ReceivedAt.Equal(noon) {
+		t.Errorf("the intake was given source %q, %d bytes, header %v, time %v", got.Source, len(got.Request.Body), got.Request.Header, got.ReceivedAt)
 	}
 	want := map[string]any{
 		"event": "ev-7", "duplicate": false, "runs": []any{"r-1", "r-2"}, "note": "a: stale: 11m old; b: duplicate",

@@ -30,13 +30,13 @@ func (e *Engine) Accept(ctx context.Context, in Inbound) (Accepted, error) {
 	if !ok {
 		return Accepted{}, fmt.Errorf("%w: %q", ErrUnknownSource, in.Source)
 	}
-	if err := source.Authenticate(in.Header, in.Body); err != nil {
+	if err := source.Authenticate(in.Request); err != nil {
 		e.Metrics.unauthenticated(in.Source)
 		return Accepted{}, err
 	}
 	now := e.Now()
-	event := Event{ID: e.NewID(), Source: in.Source, ReceivedAt: now, RulesHash: set.Hash, Body: in.Body}
-	d, err := source.Parse(in.Body, now)
+	event := Event{ID: e.NewID(), Source: in.Source, ReceivedAt: now, RulesHash: set.Hash, Body: in.Request.Body}
+	d, err := source.Parse(in.Request.Body, now)
 	event.DedupKey, event.Type, event.OccurredAt, event.Delivery = d.DedupKey, d.Type, d.OccurredAt, d
 	a := Acceptance{Event: event, Holds: e.holds(in.Source, d)}
 	switch {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"sync"
 	"time"
 
@@ -287,8 +286,8 @@ var lookUps sync.Map // world -> func(sources.Delivery) (sources.Delivery, error
 
 func (*sender) Validate() error { return nil }
 
-func (*sender) Authenticate(h http.Header, _ []byte) error {
-	if h.Get("Forged") != "" {
+func (*sender) Authenticate(r sources.Request) error {
+	if r.Header.Get("Forged") != "" {
 		return fmt.Errorf("forged: %w", sources.ErrUnauthenticated)
 	}
 	return nil

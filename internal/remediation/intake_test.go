@@ -75,7 +75,7 @@ func TestAcceptRefusesAtTheDoor(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, rule("cure"))
 	accept := func(source string, h http.Header, body string) (remediation.Accepted, error) {
-		return w.engine.Accept(t.Context(), remediation.Inbound{Source: source, Header: h, Body: []byte(body)})
+		return w.engine.Accept(t.Context(), remediation.Inbound{Source: source, Request: sources.Request{Header: h, Body: []byte(body)}})
 	}
 	if _, err := accept("nobody", nil, "{}"); !errors.Is(err, remediation.ErrUnknownSource) {
 		t.Errorf("an unknown source: %v", err)

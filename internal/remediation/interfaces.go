@@ -3,12 +3,12 @@ package remediation
 import (
 	"context"
 	"errors"
-	"net/http"
 	"time"
 
 	"github.com/mixillo/remediator/internal/breaker"
 	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/rules"
+	"github.com/mixillo/remediator/internal/sources"
 )
 
 // Errors that a store answers with.
@@ -37,8 +37,7 @@ type Hint struct {
 // Inbound is one webhook as it came in: nothing of it is trusted yet.
 type Inbound struct {
 	Source     string // the name in the path
-	Header     http.Header
-	Body       []byte
+	Request    sources.Request
 	ReceivedAt time.Time
 }
 

@@ -250,7 +250,7 @@ func (w *world) deliver(source string, d sources.Delivery) remediation.Accepted 
 	w.t.Helper()
 	body, err := json.Marshal(d)
 	must(w.t, err)
-	got, err := w.engine.Accept(w.t.Context(), remediation.Inbound{Source: source, Header: http.Header{}, Body: body, ReceivedAt: w.now()})
+	got, err := w.engine.Accept(w.t.Context(), remediation.Inbound{Source: source, Request: sources.Request{Header: http.Header{}, Body: body}, ReceivedAt: w.now()})
 	must(w.t, err)
 	w.events = append(w.events, got.Event)
 	return got

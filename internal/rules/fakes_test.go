@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http"
 	"time"
 
 	"github.com/mixillo/remediator/internal/connect"
@@ -135,7 +134,7 @@ type fakeSource struct {
 }
 
 func (*fakeSource) Validate() error                                         { return nil }
-func (*fakeSource) Authenticate(http.Header, []byte) error                  { return nil }
+func (*fakeSource) Authenticate(sources.Request) error                      { return nil }
 func (*fakeSource) Parse([]byte, time.Time) (d sources.Delivery, err error) { return d, nil }
 
 func init() {

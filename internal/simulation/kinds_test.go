@@ -3,7 +3,6 @@ package simulation
 import (
 	"context"
 	"encoding/json"
-	"net/http"
 	"time"
 
 	"github.com/mixillo/remediator/internal/alert"
@@ -88,7 +87,7 @@ type source struct{}
 func (*source) Validate() error { return nil }
 
 // Authenticate implements sources.Source.
-func (*source) Authenticate(http.Header, []byte) error { return nil }
+func (*source) Authenticate(sources.Request) error { return nil }
 
 // Parse implements sources.Source.
 func (*source) Parse(body []byte, _ time.Time) (d sources.Delivery, err error) {

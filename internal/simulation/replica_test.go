@@ -16,6 +16,7 @@ import (
 	"github.com/mixillo/remediator/internal/notify"
 	"github.com/mixillo/remediator/internal/remediation"
 	"github.com/mixillo/remediator/internal/rules"
+	"github.com/mixillo/remediator/internal/sources"
 )
 
 // replica is one place where the server runs: one process after the other.
@@ -274,7 +275,7 @@ func (l *life) deliver(lane remediation.Lane) {
 // accept takes a delivery in, as the webhook does.
 func (l *life) accept(source string, body []byte) (got remediation.Accepted, err error) {
 	_, err = l.visit("accept "+l.s.newID(), func(ctx context.Context) (err error) {
-		got, err = l.engine.Accept(ctx, remediation.Inbound{Source: source, Header: http.Header{}, Body: body, ReceivedAt: l.s.now()})
+		got, err = l.engine.Accept(ctx, remediation.Inbound{Source: source, Request: sources.Request{Header: http.Header{}, Body: body}, ReceivedAt: l.s.now()})
 		return err
 	})
 	return got, err

@@ -3,7 +3,6 @@ package sources
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -48,80 +47,27 @@ func newAlertmanager(name string) Source {
 	return a
 }
 
-// BasicAuth is a user and password of HTTP's basic authentication.
-type BasicAuth struct {
-	Username string `yaml:"username"`
-	// Password of the user; one that proves a delivery to us is at least 16 bytes.
-	Password connect.Secret `yaml:"password"`
-}
-
-func (b BasicAuth) isZero() bool { return b.Username == "" && b.Password.IsZero() }
-
-func (b BasicAuth) validate() error {
-	switch {
-	case b.isZero():
-		return nil
-	case b.Username == "":
-		return errors.New("basic_auth: username is missing")
-	default:
-		return validateSecrets("basic_auth: password", []connect.Secret{b.Password}, minPasswordBytes)
-	}
-}
-
 // Validate refuses a source without a proof, and unreadable or short secrets.
 func (a *Alertmanager) Validate() error {
 	if err := a.Check(); err != nil {
 		return err
 	}
-	return errors.Join(validateSecrets("bearer_token", a.BearerToken, minKeyBytes), a.BasicAuth.validate(), a.validateAPI())
+	return errors.Join(a.authorization().validate(), a.validateAPI())
 }
 
 // Check implements sources.Check.
 func (a *Alertmanager) Check() error {
-	if len(a.BearerToken) == 0 && a.BasicAuth.isZero() {
+	if a.authorization().isZero() {
 		return errors.New("bearer_token or basic_auth is needed: without one anybody could send alerts")
 	}
 	return a.checkAPI()
 }
 
 // Authenticate judges the Authorization header alone; the body is not signed.
-func (a *Alertmanager) Authenticate(h http.Header, _ []byte) error {
-	given := h.Values("Authorization")
-	if len(given) != 1 {
-		return fmt.Errorf("%w: %d Authorization headers instead of one", ErrUnauthenticated, len(given))
-	}
-	scheme, token, _ := strings.Cut(given[0], " ")
-	switch {
-	case strings.EqualFold(scheme, "bearer") && len(a.BearerToken) > 0:
-		return a.bearer(strings.TrimSpace(token))
-	case strings.EqualFold(scheme, "basic") && !a.BasicAuth.isZero():
-		return a.basic(h)
-	default:
-		return fmt.Errorf("%w: its kind of authorization is not configured", ErrUnauthenticated)
-	}
-}
+func (a *Alertmanager) Authenticate(r Request) error { return a.authorization().judge(r.Header) }
 
-func (a *Alertmanager) bearer(token string) error {
-	err := anySecret(a.BearerToken, minKeyBytes, func(v connect.Value) bool { return sameText(token, v.Reveal()) })
-	if err != nil {
-		return fmt.Errorf("judging the bearer token: %w", err)
-	}
-	return nil
-}
-
-func (a *Alertmanager) basic(h http.Header) error {
-	user, password, ok := (&http.Request{Header: h}).BasicAuth()
-	if !ok {
-		return fmt.Errorf("%w: the basic authorization is malformed", ErrUnauthenticated)
-	}
-	err := anySecret([]connect.Secret{a.BasicAuth.Password}, minPasswordBytes, func(v connect.Value) bool {
-		sameUser, samePassword := sameText(user, a.BasicAuth.Username), sameText(password, v.Reveal())
-		return sameUser && samePassword
-	})
-	if err != nil {
-		return fmt.Errorf("judging the user and password: %w", err)
-	}
-	return nil
+func (a *Alertmanager) authorization() authorization {
+	return authorization{bearer: a.BearerToken, basic: a.BasicAuth}
 }
 
 // alertmanagerBody is what decides of Alertmanager's webhook body

@@ -19,8 +19,10 @@ import (
 func init() {
 	fixtures["alertmanager"] = fixture{
 		configure: func(s Source, secret connect.Secret) { s.(*Alertmanager).BearerToken = []connect.Secret{secret} },
-		sign:      func(content string, _ []byte) http.Header { return authorization("Bearer " + content) },
-		bodies:    []string{alertmanagerGroup(`{"alertname":"X","service":"api"}`), alertmanagerGroup(`{"Env":"a","env":"b"}`)},
+		sign: func(content string, body []byte) Request {
+			return Request{Header: authorized("Bearer " + content), Body: body}
+		},
+		bodies: []string{alertmanagerGroup(`{"alertname":"X","service":"api"}`), alertmanagerGroup(`{"Env":"a","env":"b"}`)},
 		ask: func(_ *testing.T, s Source, endpoint string, secret connect.Secret) (connect.Set, alert.Alert) {
 			am, _ := s.(*Alertmanager)
 			am.URL, am.APIToken, am.Insecure = endpoint, secret, true
@@ -29,7 +31,7 @@ func init() {
 	}
 }
 
-func authorization(values ...string) http.Header { return http.Header{"Authorization": values} }
+func authorized(values ...string) http.Header { return http.Header{"Authorization": values} }
 
 func basicAuthorization(user, password string) http.Header {
 	r := &http.Request{Header: http.Header{}}
@@ -209,24 +211,24 @@ func TestAlertmanagerAuthenticate(t *testing.T) {
 		h  http.Header
 		ok bool
 	}{
-		"bearer":              {authorization("Bearer " + testKey), true},
-		"second bearer":       {authorization("Bearer " + testOtherKey), true},
-		"scheme in lower":     {authorization("bearer " + testKey), true},
+		"bearer":              {authorized("Bearer " + testKey), true},
+		"second bearer":       {authorized("Bearer " + testOtherKey), true},
+		"scheme in lower":     {authorized("bearer " + testKey), true},
 		"basic":               {basicAuthorization("am", testPassword), true},
-		"bearer in capitals":  {authorization("Bearer " + strings.ToUpper(testKey)), false},
-		"bearer cut":          {authorization("Bearer " + testKey[:len(testKey)-1]), false},
-		"bearer longer":       {authorization("Bearer " + testKey + "x"), false},
-		"empty bearer":        {authorization("Bearer "), false},
-		"two headers":         {authorization("Bearer "+testKey, "Bearer "+testKey), false},
-		"no scheme":           {authorization(testKey), false},
+		"bearer in capitals":  {authorized("Bearer " + strings.ToUpper(testKey)), false},
+		"bearer cut":          {authorized("Bearer " + testKey[:len(testKey)-1]), false},
+		"bearer longer":       {authorized("Bearer " + testKey + "x"), false},
+		"empty bearer":        {authorized("Bearer "), false},
+		"two headers":         {authorized("Bearer "+testKey, "Bearer "+testKey), false},
+		"no scheme":           {authorized(testKey), false},
 		"wrong user":          {basicAuthorization("bm", testPassword), false},
 		"wrong password":      {basicAuthorization("am", testPassword+"x"), false},
-		"password as bearer":  {authorization("Bearer " + testPassword), false},
+		"password as bearer":  {authorized("Bearer " + testPassword), false},
 		"key as password":     {basicAuthorization("am", testKey), false},
-		"basic not in base64": {authorization("Basic ???"), false},
-		"another scheme":      {authorization("Digest " + testKey), false},
+		"basic not in base64": {authorized("Basic ???"), false},
+		"another scheme":      {authorized("Digest " + testKey), false},
 	} {
-		err := a.Authenticate(c.h, nil)
+		err := a.Authenticate(Request{Header: c.h})
 		if c.ok != (err == nil) || (!c.ok && !errors.Is(err, ErrUnauthenticated)) {
 			t.Errorf("%s: got %v", name, err)
 		}
@@ -240,10 +242,10 @@ func TestAlertmanagerUnreadableSecretDoesNotHideAnother(t *testing.T) {
 	if err := os.Remove(gone.File); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Authenticate(authorization("Bearer "+testKey), nil); err != nil {
+	if err := a.Authenticate(Request{Header: authorized("Bearer " + testKey)}); err != nil {
 		t.Errorf("the readable secret proves it, but: %v", err)
 	}
-	if err := a.Authenticate(authorization("Bearer "+testOtherKey), nil); !errors.Is(err, ErrUnavailable) {
+	if err := a.Authenticate(Request{Header: authorized("Bearer " + testOtherKey)}); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("got %v, want ErrUnavailable", err)
 	}
 }

@@ -1,8 +1,10 @@
 package sources
 
 import (
+	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -62,4 +64,19 @@ func anySecret(secrets []connect.Secret, least int, proves func(connect.Value) b
 func sameText(given, secret string) bool {
 	a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(secret))
 	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
+}
+
+// signature is the HMAC-SHA256 of a body in small hex. It is compared as text, so that one signature has one spelling.
+func signature(secret connect.Value, body []byte) string {
+	mac := hmac.New(sha256.New, []byte(secret.Reveal()))
+	_, _ = mac.Write(body)
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+func anySignature(given []string, want string) bool {
+	found := false
+	for _, one := range given {
+		found = hmac.Equal([]byte(one), []byte(want)) || found
+	}
+	return found
 }

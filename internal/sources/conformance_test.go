@@ -2,7 +2,6 @@ package sources
 
 import (
 	"errors"
-	"net/http"
 	"os"
 	"reflect"
 	"regexp"
@@ -107,12 +106,12 @@ func configured(t *testing.T, kind Kind, fix fixture, secret connect.Secret) Sou
 func authenticates(t *testing.T, kind Kind, fix fixture) {
 	s := configured(t, kind, fix, secretFile(t, testKey+"\n"))
 	body := []byte(fix.bodies[0])
-	if err := s.Authenticate(fix.sign(testKey, body), body); err != nil {
+	if err := s.Authenticate(fix.sign(testKey, body)); err != nil {
 		t.Errorf("an authentic delivery was refused: %v", err)
 	}
-	forged := map[string]http.Header{"no headers": {}, "another secret": fix.sign(testOtherKey, body), "empty secret": fix.sign("", body)}
-	for name, h := range forged {
-		err := s.Authenticate(h, body)
+	forged := map[string]Request{"no proof": {Body: body}, "another secret": fix.sign(testOtherKey, body), "empty secret": fix.sign("", body)}
+	for name, r := range forged {
+		err := s.Authenticate(r)
 		if !errors.Is(err, ErrUnauthenticated) {
 			t.Errorf("%s: got %v, want ErrUnauthenticated", name, err)
 		} else if strings.Contains(err.Error(), testKey) {
@@ -128,21 +127,21 @@ func unavailable(t *testing.T, kind Kind, fix fixture) {
 	if err := os.WriteFile(secret.File, []byte(testOtherKey), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Authenticate(fix.sign(testOtherKey, body), body); err != nil {
+	if err := s.Authenticate(fix.sign(testOtherKey, body)); err != nil {
 		t.Errorf("the rotated secret is not used without a restart: %v", err)
 	}
 	for _, content := range []string{"", "short"} {
 		if err := os.WriteFile(secret.File, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Authenticate(fix.sign(content, body), body); !errors.Is(err, ErrUnavailable) {
+		if err := s.Authenticate(fix.sign(content, body)); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("secret %q: got %v, want ErrUnavailable", content, err)
 		}
 	}
 	if err := os.Remove(secret.File); err != nil {
 		t.Fatal(err)
 	}
-	err := s.Authenticate(fix.sign(testKey, body), body)
+	err := s.Authenticate(fix.sign(testKey, body))
 	if !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUnauthenticated) {
 		t.Errorf("got %v, want ErrUnavailable alone", err)
 	}

@@ -3,7 +3,6 @@ package sources
 import (
 	"encoding/json"
 	"flag"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,8 +29,8 @@ const (
 type fixture struct {
 	// configure sets the parameters so that secret alone proves a delivery.
 	configure func(s Source, secret connect.Secret)
-	// sign gives the headers that prove body with the secret's content.
-	sign func(content string, body []byte) http.Header
+	// sign gives the request that proves body with the secret's content.
+	sign func(content string, body []byte) Request
 	// bodies are valid ones.
 	bodies []string
 	// ask, for a source that can be asked, lets it ask a stand-in at the endpoint, with the secret, and gives an alert to ask about.

@@ -1,13 +1,9 @@
 package sources
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"regexp"
 	"strings"
 	"sync"
@@ -78,13 +74,13 @@ const maxSignatures = 16
 
 // Authenticate checks X-PagerDuty-Signature (https://developer.pagerduty.com/docs/verifying-webhook-signatures): any of its v1
 // signatures, made with any of the secrets, is enough. No time is signed: a replay is found by DedupKey.
-func (p *PagerDuty) Authenticate(h http.Header, body []byte) error {
-	given, err := signatures(h.Values("X-PagerDuty-Signature"))
+func (p *PagerDuty) Authenticate(r Request) error {
+	given, err := signatures(r.Header.Values("X-PagerDuty-Signature"))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnauthenticated, err)
 	}
 	err = anySecret(p.SigningSecret, minKeyBytes, func(secret connect.Value) bool {
-		return anySignature(given, signature(secret, body))
+		return anySignature(given, signature(secret, r.Body))
 	})
 	if err != nil {
 		return fmt.Errorf("judging the signature: %w", err)
@@ -108,21 +104,6 @@ func signatures(header []string) ([]string, error) {
 		return nil, errors.New("no v1 signature in X-PagerDuty-Signature")
 	}
 	return v1, nil
-}
-
-// signature is compared as text, so that one signature has one spelling.
-func signature(secret connect.Value, body []byte) string {
-	mac := hmac.New(sha256.New, []byte(secret.Reveal()))
-	_, _ = mac.Write(body)
-	return hex.EncodeToString(mac.Sum(nil))
-}
-
-func anySignature(given []string, want string) bool {
-	found := false
-	for _, one := range given {
-		found = hmac.Equal([]byte(one), []byte(want)) || found
-	}
-	return found
 }
 
 // The event types that say something about an alert.

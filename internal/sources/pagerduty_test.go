@@ -24,8 +24,8 @@ const (
 func init() {
 	fixtures["pagerduty"] = fixture{
 		configure: func(s Source, secret connect.Secret) { s.(*PagerDuty).SigningSecret = []connect.Secret{secret} },
-		sign: func(content string, body []byte) http.Header {
-			return signed("v1=" + signature(connect.Value(content), body))
+		sign: func(content string, body []byte) Request {
+			return signed(body, "v1="+signature(connect.Value(content), body))
 		},
 		bodies: []string{
 			triggeredBody, pingBody, strings.Replace(triggeredBody, "triggered", "resolved", 1), acknowledgedBody(userAgent, "acknowledged"),
@@ -38,12 +38,12 @@ func init() {
 	}
 }
 
-func signed(values ...string) http.Header {
-	h := http.Header{}
+func signed(body []byte, values ...string) Request {
+	r := Request{Header: http.Header{}, Body: body}
 	for _, v := range values {
-		h.Add("X-PagerDuty-Signature", v)
+		r.Header.Add("X-PagerDuty-Signature", v)
 	}
-	return h
+	return r
 }
 
 func pagerDuty(t testing.TB, secrets ...string) *PagerDuty {
@@ -184,33 +184,33 @@ func TestPagerDutySignatures(t *testing.T) {
 	good, other := signature(testKey, body), signature(testOtherKey, body)
 	bad := strings.Repeat("0", 64)
 	for name, c := range map[string]struct {
-		h  http.Header
+		r  Request
 		ok bool
 	}{
-		"one":                       {signed("v1=" + good), true},
-		"of the second secret":      {signed("v1=" + other), true},
-		"second of two":             {signed("v1=" + bad + ",v1=" + good), true},
-		"first of two":              {signed("v1=" + good + ",v1=" + bad), true},
-		"with spaces":               {signed(" v1=" + bad + " ,\tv1=" + good + " "), true},
-		"beside an unknown version": {signed("v2=" + bad + ",v1=" + good), true},
-		"in two headers":            {signed("v1="+bad, "v1="+good), true},
-		"sixteenth":                 {signed(strings.Repeat("v1="+bad+",", 15) + "v1=" + good), true},
-		"seventeenth":               {signed(strings.Repeat("v1="+bad+",", 16) + "v1=" + good), false},
-		"none":                      {http.Header{}, false},
-		"empty":                     {signed(""), false},
-		"commas":                    {signed(",,,"), false},
-		"no version":                {signed(good), false},
-		"unknown version alone":     {signed("v2=" + good), false},
-		"version in capitals":       {signed("V1=" + good), false},
-		"hex in capitals":           {signed("v1=" + strings.ToUpper(good)), false},
-		"cut":                       {signed("v1=" + good[:63]), false},
-		"longer":                    {signed("v1=" + good + "0"), false},
-		"empty signature":           {signed("v1="), false},
-		"of an empty body":          {signed("v1=" + signature(testKey, nil)), false},
-		"of an empty secret":        {signed("v1=" + signature("", body)), false},
-		"of a short secret":         {signed("v1=" + signature(connect.Value(testKey[:10]), body)), false},
+		"one":                       {signed(body, "v1="+good), true},
+		"of the second secret":      {signed(body, "v1="+other), true},
+		"second of two":             {signed(body, "v1="+bad+",v1="+good), true},
+		"first of two":              {signed(body, "v1="+good+",v1="+bad), true},
+		"with spaces":               {signed(body, " v1="+bad+" ,\tv1="+good+" "), true},
+		"beside an unknown version": {signed(body, "v2="+bad+",v1="+good), true},
+		"in two headers":            {signed(body, "v1="+bad, "v1="+good), true},
+		"sixteenth":                 {signed(body, strings.Repeat("v1="+bad+",", 15)+"v1="+good), true},
+		"seventeenth":               {signed(body, strings.Repeat("v1="+bad+",", 16)+"v1="+good), false},
+		"none":                      {signed(body), false},
+		"empty":                     {signed(body, ""), false},
+		"commas":                    {signed(body, ",,,"), false},
+		"no version":                {signed(body, good), false},
+		"unknown version alone":     {signed(body, "v2="+good), false},
+		"version in capitals":       {signed(body, "V1="+good), false},
+		"hex in capitals":           {signed(body, "v1="+strings.ToUpper(good)), false},
+		"cut":                       {signed(body, "v1="+good[:63]), false},
+		"longer":                    {signed(body, "v1="+good+"0"), false},
+		"empty signature":           {signed(body, "v1="), false},
+		"of an empty body":          {signed(body, "v1="+signature(testKey, nil)), false},
+		"of an empty secret":        {signed(body, "v1="+signature("", body)), false},
+		"of a short secret":         {signed(body, "v1="+signature(connect.Value(testKey[:10]), body)), false},
 	} {
-		err := p.Authenticate(c.h, body)
+		err := p.Authenticate(c.r)
 		if c.ok != (err == nil) || (!c.ok && !errors.Is(err, ErrUnauthenticated)) {
 			t.Errorf("%s: got %v", name, err)
 		}
@@ -240,13 +240,13 @@ func TestPagerDutyFlippedBitsAreRefused(t *testing.T) {
 		} else {
 			flip(random, h)
 		}
-		if p.Authenticate(signed(string(h)), b) == nil {
+		if p.Authenticate(signed(b, string(h))) == nil {
 			accepted++
 			t.Errorf("accepted %q", h)
 		}
 	}
-	if accepted != 0 || p.Authenticate(signed(header), body) != nil {
-		t.Errorf("%d of 10000 accepted; the unflipped one: %v", accepted, p.Authenticate(signed(header), body))
+	if accepted != 0 || p.Authenticate(signed(body, header)) != nil {
+		t.Errorf("%d of 10000 accepted; the unflipped one: %v", accepted, p.Authenticate(signed(body, header)))
 	}
 }
 
@@ -323,14 +323,14 @@ func FuzzSignature(f *testing.F) {
 	p := pagerDuty(f, testKey)
 	f.Fuzz(func(t *testing.T, header string, body []byte) {
 		want := "v1=" + signature(testKey, body)
-		err := p.Authenticate(signed(header), body)
+		err := p.Authenticate(signed(body, header))
 		if err == nil && !strings.Contains(header, want) {
 			t.Errorf("%q was accepted", header)
 		}
 		if err != nil && !errors.Is(err, ErrUnauthenticated) {
 			t.Errorf("%q: %v", header, err)
 		}
-		if err := p.Authenticate(signed(header, want), body); err != nil && strings.Count(header, ",") < maxSignatures-2 {
+		if err := p.Authenticate(signed(body, header, want)); err != nil && strings.Count(header, ",") < maxSignatures-2 {
 			t.Errorf("the right signature beside %q was refused: %v", header, err)
 		}
 	})

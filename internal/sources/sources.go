@@ -3,10 +3,12 @@ package sources
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -42,12 +44,20 @@ type Delivery struct {
 	Warning string
 }
 
+// Request is what a delivery came with: all that its sender may be known by.
+type Request struct {
+	Header http.Header
+	Query  url.Values        // of the URL, in which some senders carry their token
+	Client *x509.Certificate // of a client, verified by the listener; nil where it gave none
+	Body   []byte
+}
+
 // Source is one configured sender. Its struct fields are the parameters in rules.yaml. Safe for concurrent use.
 type Source interface {
 	// Validate refuses a configuration that could not protect anything, such as an empty or short secret.
 	Validate() error
-	// Authenticate judges the raw body and headers. Errors wrap ErrUnauthenticated or ErrUnavailable.
-	Authenticate(h http.Header, body []byte) error
+	// Authenticate judges a request by its raw body. Errors wrap ErrUnauthenticated or ErrUnavailable.
+	Authenticate(r Request) error
 	// Parse reads an authenticated body. An error means that it is stored and flagged, never acted on.
 	Parse(body []byte, received time.Time) (Delivery, error)
 }
@@ -81,6 +91,25 @@ func (e *ExpressionError) Error() string {
 // escalated when it lasts: a failed look-up is never "no match".
 type LookUp interface {
 	LookUp(ctx context.Context, connections connect.Set, d Delivery) (Delivery, error)
+}
+
+// Sender is implemented by every kind: it plays the sender, so that the road can be tried before production.
+type Sender interface {
+	// Sign adds to a request with a body the proof that Authenticate asks for, made with the first of the secrets. It is an error where the
+	// proof is none that a request can carry, as a client's certificate. Errors name no secret.
+	Sign(r *Request) error
+	// Sample makes the body by which the sender tells of an alert.
+	Sample(s Sample) ([]byte, error)
+}
+
+// Sample is the alert of a body that is made up.
+type Sample struct {
+	ID      string // of the delivery, incident and alert, wherever the sender gives one; letters and digits
+	Status  alert.Status
+	At      time.Time // of the delivery
+	Began   time.Time
+	Labels  map[string]string // as the rules are to see them, where the sender has labels
+	Summary string
 }
 
 // Self is implemented by sources that report our own doings back to us. Self gives the id that Delivery.Agent has when it was us:

@@ -1,0 +1,82 @@
+package sources
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/mixillo/remediator/internal/connect"
+)
+
+// BasicAuth is a user and password of HTTP's basic authentication.
+type BasicAuth struct {
+	Username string `yaml:"username"`
+	// Password of the user; one that proves a delivery to us is at least 16 bytes.
+	Password connect.Secret `yaml:"password"`
+}
+
+func (b BasicAuth) isZero() bool { return b.Username == "" && b.Password.IsZero() }
+
+func (b BasicAuth) validate() error {
+	switch {
+	case b.isZero():
+		return nil
+	case b.Username == "":
+		return errors.New("basic_auth: username is missing")
+	default:
+		return validateSecrets("basic_auth: password", []connect.Secret{b.Password}, minPasswordBytes)
+	}
+}
+
+// authorization judges the Authorization header, by which senders prove themselves that sign nothing. Any of its proofs suffices.
+type authorization struct {
+	bearer []connect.Secret
+	basic  BasicAuth
+}
+
+func (a authorization) isZero() bool { return len(a.bearer) == 0 && a.basic.isZero() }
+
+// validate refuses unreadable and short secrets.
+func (a authorization) validate() error {
+	return errors.Join(validateSecrets("bearer_token", a.bearer, minKeyBytes), a.basic.validate())
+}
+
+func (a authorization) judge(h http.Header) error {
+	given := h.Values("Authorization")
+	if len(given) != 1 {
+		return fmt.Errorf("%w: %d Authorization headers instead of one", ErrUnauthenticated, len(given))
+	}
+	scheme, token, _ := strings.Cut(given[0], " ")
+	switch {
+	case strings.EqualFold(scheme, "bearer") && len(a.bearer) > 0:
+		return a.judgeBearer(strings.TrimSpace(token))
+	case strings.EqualFold(scheme, "basic") && !a.basic.isZero():
+		return a.judgeBasic(h)
+	default:
+		return fmt.Errorf("%w: its kind of authorization is not configured", ErrUnauthenticated)
+	}
+}
+
+func (a authorization) judgeBearer(token string) error {
+	err := anySecret(a.bearer, minKeyBytes, func(v connect.Value) bool { return sameText(token, v.Reveal()) })
+	if err != nil {
+		return fmt.Errorf("judging the bearer token: %w", err)
+	}
+	return nil
+}
+
+func (a authorization) judgeBasic(h http.Header) error {
+	user, password, ok := (&http.Request{Header: h}).BasicAuth()
+	if !ok {
+		return fmt.Errorf("%w: the basic authorization is malformed", ErrUnauthenticated)
+	}
+	err := anySecret([]connect.Secret{a.basic.Password}, minPasswordBytes, func(v connect.Value) bool {
+		sameUser, samePassword := sameText(user, a.basic.Username), sameText(password, v.Reveal())
+		return sameUser && samePassword
+	})
+	if err != nil {
+		return fmt.Errorf("judging the user and password: %w", err)
+	}
+	return nil
+}
