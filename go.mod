@@ -11,6 +11,7 @@ require (
 	cloud.google.com/go/run v1.24.1
 	github.com/PagerDuty/go-pagerduty v1.8.0
 	github.com/go-chi/chi/v5 v5.5.0
+	github.com/go-jose/go-jose/v4 v4.1.4
 	github.com/google/go-cmp v0.7.0
 	github.com/google/uuid v1.6.0
 	github.com/jackc/pgx/v5 v5.12.0

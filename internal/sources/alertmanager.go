@@ -2,13 +2,9 @@ package sources
 
 import (
 	"errors"
-	"fmt"
-	"net/url"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/mixillo/remediator/internal/alert"
 	"github.com/mixillo/remediator/internal/connect"
 )
 
@@ -70,112 +66,7 @@ func (a *Alertmanager) authorization() authorization {
 	return authorization{bearer: a.BearerToken, basic: a.BasicAuth}
 }
 
-// alertmanagerBody is what decides of Alertmanager's webhook body
-// (https://prometheus.io/docs/alerting/latest/configuration/#webhook_config).
-type alertmanagerBody struct {
-	Version         string              `json:"version"`
-	GroupKey        string              `json:"groupKey"`
-	Status          alert.Status        `json:"status"`
-	TruncatedAlerts uint64              `json:"truncatedAlerts"`
-	Alerts          []alertmanagerAlert `json:"alerts"`
-}
-
-type alertmanagerAlert struct {
-	Status       alert.Status      `json:"status"`
-	Labels       map[string]string `json:"labels"`
-	Annotations  map[string]string `json:"annotations"`
-	StartsAt     time.Time         `json:"startsAt"`
-	EndsAt       time.Time         `json:"endsAt"`
-	GeneratorURL string            `json:"generatorURL"`
-}
-
-// Parse reads one group. It may be firing and hold resolved alerts all the same, so that each alert's own status counts. A repeat
-// has the same body as the first notification and no id: its alerts have the same episodes.
+// Parse reads one group of body version 4.
 func (a *Alertmanager) Parse(body []byte, _ time.Time) (Delivery, error) {
-	var group alertmanagerBody
-	if err := decodeStrict(body, &group); err != nil {
-		return Delivery{}, err
-	}
-	if err := group.check(); err != nil {
-		return Delivery{}, err
-	}
-	d := Delivery{Type: string(group.Status), Alerts: make([]alert.Alert, 0, len(group.Alerts))}
-	var wrong []string
-	for i, one := range group.Alerts {
-		if err := one.check(); err != nil { // one that cannot be read must not take the others of its group with it
-			wrong = append(wrong, fmt.Sprintf("alert %d of the group: %s", i+1, err))
-			continue
-		}
-		d.Alerts = append(d.Alerts, a.alert(one, group.GroupKey))
-	}
-	if len(d.Alerts) == 0 {
-		return Delivery{}, errors.New(wrong[0])
-	}
-	d.Warning = group.warning(wrong)
-	return d, nil
-}
-
-// warning tells what of the group is not seen here.
-func (g alertmanagerBody) warning(wrong []string) string {
-	var all []string
-	if g.TruncatedAlerts > 0 {
-		all = append(all, fmt.Sprintf("Alertmanager left out %d alerts of the group (max_alerts)", g.TruncatedAlerts))
-	}
-	if len(wrong) > 0 {
-		all = append(all, fmt.Sprintf("%d of %d alerts cannot be read: %s", len(wrong), len(g.Alerts), wrong[0]))
-	}
-	return strings.Join(all, "; ")
-}
-
-func (g alertmanagerBody) check() error {
-	switch {
-	case g.Version != "4":
-		return fmt.Errorf("the body's version is %q, not Alertmanager's \"4\": Grafana's or a custom payload is not read here", clip(g.Version))
-	case g.GroupKey == "":
-		return errors.New("the group has no groupKey")
-	case len(g.Alerts) == 0:
-		return errors.New("the group holds no alerts")
-	default:
-		return checkStatus(g.Status)
-	}
-}
-
-func (one alertmanagerAlert) check() error {
-	if one.StartsAt.IsZero() {
-		return errors.New("it has no startsAt")
-	}
-	return errors.Join(checkStatus(one.Status), checkLabels(one.Labels))
-}
-
-func checkStatus(s alert.Status) error {
-	if s != alert.Firing && s != alert.Resolved {
-		return fmt.Errorf("its status is %q, neither firing nor resolved", clip(string(s)))
-	}
-	return nil
-}
-
-// alert computes the fingerprint: the one in the body is equal or wrong.
-func (a *Alertmanager) alert(one alertmanagerAlert, groupKey string) alert.Alert {
-	startsAt := one.StartsAt.UTC()
-	return alert.Alert{
-		Source:        a.name,
-		Status:        one.Status,
-		Labels:        one.Labels,
-		Annotations:   one.Annotations,
-		StartsAt:      startsAt,
-		EndsAt:        one.EndsAt.UTC(),
-		Link:          webLink(one.GeneratorURL),
-		Episode:       alert.Episode(alert.Fingerprint(one.Labels), startsAt),
-		IncidentKey:   alert.GroupIncidentKey(groupKey),
-		SelfResolving: true,
-	}
-}
-
-// webLink keeps a link that is safe to show as one: others, such as javascript:, come from outside too.
-func webLink(text string) string {
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return ""
-	}
-	return text
+	return groupFormat{sender: "Alertmanager", version: "4", others: "Grafana's"}.read(a.name, body)
 }

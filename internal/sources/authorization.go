@@ -42,16 +42,24 @@ func (a authorization) validate() error {
 	return errors.Join(validateSecrets("bearer_token", a.bearer, minKeyBytes), a.basic.validate())
 }
 
-func (a authorization) judge(h http.Header) error {
+// credentials reads the scheme, in small letters, and what follows it out of a request's only Authorization header.
+func credentials(h http.Header) (scheme, token string, err error) {
 	given := h.Values("Authorization")
 	if len(given) != 1 {
-		return fmt.Errorf("%w: %d Authorization headers instead of one", ErrUnauthenticated, len(given))
+		return "", "", fmt.Errorf("%w: %d Authorization headers instead of one", ErrUnauthenticated, len(given))
 	}
-	scheme, token, _ := strings.Cut(given[0], " ")
+	scheme, token, _ = strings.Cut(given[0], " ")
+	return strings.ToLower(scheme), strings.TrimSpace(token), nil
+}
+
+func (a authorization) judge(h http.Header) error {
+	scheme, token, err := credentials(h)
 	switch {
-	case strings.EqualFold(scheme, "bearer") && len(a.bearer) > 0:
-		return a.judgeBearer(strings.TrimSpace(token))
-	case strings.EqualFold(scheme, "basic") && !a.basic.isZero():
+	case err != nil:
+		return err
+	case scheme == "bearer" && len(a.bearer) > 0:
+		return a.judgeBearer(token)
+	case scheme == "basic" && !a.basic.isZero():
 		return a.judgeBasic(h)
 	default:
 		return fmt.Errorf("%w: its kind of authorization is not configured", ErrUnauthenticated)
@@ -79,4 +87,26 @@ func (a authorization) judgeBasic(h http.Header) error {
 		return fmt.Errorf("judging the user and password: %w", err)
 	}
 	return nil
+}
+
+// sign adds the first of the proofs.
+func (a authorization) sign(r *Request) error {
+	switch {
+	case len(a.bearer) > 0:
+		token, err := readSecret(a.bearer[0], minKeyBytes)
+		if err != nil {
+			return fmt.Errorf("signing with the bearer token: %w", err)
+		}
+		header(r).Set("Authorization", "Bearer "+token.Reveal())
+		return nil
+	case !a.basic.isZero():
+		password, err := readSecret(a.basic.Password, minPasswordBytes)
+		if err != nil {
+			return fmt.Errorf("signing with the password: %w", err)
+		}
+		(&http.Request{Header: header(r)}).SetBasicAuth(a.basic.Username, password.Reveal())
+		return nil
+	default:
+		return errNoProof
+	}
 }
