@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/mixillo/remediator/internal/connect"
 )
@@ -58,6 +59,17 @@ func anySecret(secrets []connect.Secret, least int, proves func(connect.Value) b
 		return fmt.Errorf("%w: %w", ErrUnavailable, unreadable)
 	}
 	return ErrUnauthenticated
+}
+
+// errNoProof is what Sign ends in where the configuration has no proof that a request can carry.
+var errNoProof = errors.New("no proof is configured that a request can carry")
+
+// header is that of the request, which is made where there is none yet.
+func header(r *Request) http.Header {
+	if r.Header == nil {
+		r.Header = http.Header{}
+	}
+	return r.Header
 }
 
 // sameText compares without telling by its duration where two texts differ or how long the secret one is.

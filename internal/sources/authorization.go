@@ -80,3 +80,25 @@ func (a authorization) judgeBasic(h http.Header) error {
 	}
 	return nil
 }
+
+// sign adds the first of the proofs.
+func (a authorization) sign(r *Request) error {
+	switch {
+	case len(a.bearer) > 0:
+		token, err := readSecret(a.bearer[0], minKeyBytes)
+		if err != nil {
+			return fmt.Errorf("signing with the bearer token: %w", err)
+		}
+		header(r).Set("Authorization", "Bearer "+token.Reveal())
+		return nil
+	case !a.basic.isZero():
+		password, err := readSecret(a.basic.Password, minPasswordBytes)
+		if err != nil {
+			return fmt.Errorf("signing with the password: %w", err)
+		}
+		(&http.Request{Header: header(r)}).SetBasicAuth(a.basic.Username, password.Reveal())
+		return nil
+	default:
+		return errNoProof
+	}
+}

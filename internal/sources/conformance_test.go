@@ -33,6 +33,7 @@ func TestEverySource(t *testing.T) {
 			t.Run("garbage", func(t *testing.T) { refusesGarbage(t, kind, fix) })
 			t.Run("truncated", func(t *testing.T) { refusesTruncated(t, kind, fix) })
 			t.Run("rereads", func(t *testing.T) { rereads(t, kind, fix) })
+			t.Run("plays its sender", func(t *testing.T) { plays(t, kind, fix) })
 		})
 	}
 }
