@@ -193,23 +193,23 @@ func TestADrillEndsAlone(t *testing.T) {
 	over := a
 	over.Status, over.EndsAt = alert.Resolved, w.now()
 	drill := w.drilled("d", sources.Delivery{Alerts: []alert.Alert{a}, OccurredAt: w.now()}).Runs[0].Run
-	real := w.fire(a)
+	earnest := w.fire(a)
 	w.resolve(a)
 	if v := w.finish(drill); v.Run.Outcome != remediation.Observed {
 		t.Errorf("the alert's end was the drill's: %s", v.Run.Detail)
 	}
-	if v := w.finish(real); v.Run.Outcome != remediation.ResolvedItself {
+	if v := w.finish(earnest); v.Run.Outcome != remediation.ResolvedItself {
 		t.Errorf("the alert did not end: %s", v.Run.Detail)
 	}
 	b := down(web)
-	real, over = w.fire(b), b
+	earnest, over = w.fire(b), b
 	over.Status, over.EndsAt = alert.Resolved, w.now()
 	drill = w.drilled("d", sources.Delivery{Alerts: []alert.Alert{b}, OccurredAt: w.now()}).Runs[0].Run
 	w.drilled("d", sources.Delivery{Alerts: []alert.Alert{over}, OccurredAt: w.now()})
 	if v := w.finish(drill); v.Run.Outcome != remediation.ResolvedItself {
 		t.Errorf("the drill did not end: %s", v.Run.Detail)
 	}
-	if v := w.finish(real); v.Run.Outcome != remediation.Fixed {
+	if v := w.finish(earnest); v.Run.Outcome != remediation.Fixed {
 		t.Errorf("the drill's end was the alert's: %s", v.Run.Detail)
 	}
 }
