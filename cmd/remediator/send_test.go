@@ -22,6 +22,8 @@ const sendersRules = `version: 1
 sources:
   pagerduty: {signing_secret_file: %[1]s/signing}
   alertmanager: {bearer_token_file: %[1]s/bearer}
+connections:
+  pagerduty: {token_file: not/needed, from: bot@example.com}
 targets:
   api: {health: "http://127.0.0.1:9/health"}
 rules:

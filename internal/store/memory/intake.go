@@ -96,8 +96,11 @@ func (in *admission) endEpisodes(r remediation.Resolution) {
 
 func (r run) endedBy(end remediation.Resolution, at time.Time) bool {
 	a := r.Alert
-	if r.joined.After(at) || (r.Origin == remediation.ByDrill) != end.Drill {
-		return false // it is told late, or in the other space
+	if (r.Origin == remediation.ByDrill) != end.Drill {
+		return false
+	}
+	if r.joined.After(at) {
+		return false // it is told late
 	}
 	if end.Episode != "" && a.Source == end.Source && a.Episode == end.Episode {
 		return true
