@@ -79,7 +79,7 @@ func (s *sending) flags(cmd *cobra.Command) {
 	f.StringToStringVar(&s.labels, "label", map[string]string{"alertname": "RemediatorSample"}, "label of the alert, such as alertname=HealthCheckFailed; may be given several times")
 	f.StringVar(&s.summary, "summary", "a sample from remediator send", "what the alert says")
 	f.StringVar(&s.id, "id", "", "id of the delivery, the alert and the drill: letters and digits; by default a new one")
-	f.StringVar(&s.began, "began", "", "when the alert began (RFC 3339), so that resolved ends what firing began; by default a minute ago")
+	f.StringVar(&s.began, "began", "", "when the alert began (RFC 3339), so that resolved ends what firing began; by default now")
 	f.BoolVar(&s.insecure, "insecure", false, "allow http: beyond this machine")
 	f.BoolVar(&s.list, "list", false, "list the sources of the rules file with their kinds and events")
 	f.StringVar(&s.cert, "client-cert", "", "file with the certificate that proves the sender, in PEM")
@@ -184,7 +184,7 @@ func (s *sending) body(in io.Reader, sender sources.Sender) ([]byte, error) {
 
 func (s *sending) madeUp(sender sources.Sender) ([]byte, error) {
 	now := time.Now().UTC()
-	sample := sources.Sample{ID: s.id, Status: alert.Firing, At: now, Began: now.Add(-time.Minute), Labels: s.labels, Summary: s.summary}
+	sample := sources.Sample{ID: s.id, Status: alert.Firing, At: now, Began: now, Labels: s.labels, Summary: s.summary}
 	if s.began != "" {
 		began, err := time.Parse(time.RFC3339, s.began)
 		if err != nil {
