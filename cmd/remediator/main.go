@@ -83,7 +83,7 @@ func newRoot() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
-		newServe(), newDemo(), newCheck(), newSandbox(), newHealth(), newVersion(),
+		newServe(), newDemo(), newCheck(), newSandbox(), newHealth(), newVersion(), newSend(),
 		newRun(), newRuns(), newReport(), newPause(), newResume(), newRelease(), newUnpin(), newReload(), newApprove(), newDeny(), newMark(), newUnmark(), newStatus(), newAudit(),
 	)
 	for _, c := range root.Commands() {

@@ -46,7 +46,7 @@ func (c *client) listRuns(cmd *cobra.Command, q url.Values) error {
 		return printJSON(out, got)
 	}
 	for _, r := range got.Runs {
-		fmt.Fprintf(out, "%s  %s  %-8s %-14s %-24s %s\n", r.CreatedAt.Format(time.DateTime), r.ID, r.State, r.Outcome, r.Rule, r.Target)
+		fmt.Fprintf(out, "%s  %s  %-8s %-14s %-24s %s%s\n", r.CreatedAt.Format(time.DateTime), r.ID, r.State, r.Outcome, r.Rule, r.Target, drillMark(r))
 	}
 	return nil
 }
@@ -64,7 +64,7 @@ func (c *client) showRun(cmd *cobra.Command, id string) error {
 }
 
 func writeRun(out io.Writer, v edge.RunView) {
-	fmt.Fprintf(out, "run %s\n%s %s, rule %s, target %s\n%s\n", v.Run.ID, v.Run.State, v.Run.Outcome, v.Run.Rule, v.Run.Target, v.Run.Detail)
+	fmt.Fprintf(out, "run %s%s\n%s %s, rule %s, target %s\n%s\n", v.Run.ID, drillMark(v.Run), v.Run.State, v.Run.Outcome, v.Run.Rule, v.Run.Target, v.Run.Detail)
 	fmt.Fprintln(out, "\nverdicts")
 	for _, r := range v.Rulings {
 		fmt.Fprintf(out, "  %-12s %s: %s\n", r.Verdict, r.Rule, r.Detail)
@@ -77,6 +77,14 @@ func writeRun(out io.Writer, v edge.RunView) {
 	for _, m := range v.Messages {
 		fmt.Fprintf(out, "  %-9s %-11s %s %s\n", m.Channel, m.Kind, m.State, m.Error)
 	}
+}
+
+// drillMark tells a drill from what is real.
+func drillMark(r remediation.Run) string {
+	if r.Drill == "" {
+		return ""
+	}
+	return "  (drill " + r.Drill + ")"
 }
 
 func newStatus() *cobra.Command {

@@ -51,3 +51,11 @@ func (s *System) Do(call func() error) error {
 	}
 	return err
 }
+
+// Peek runs the call unless the breaker is open, and whatever becomes of it counts for nothing.
+func (s *System) Peek(call func() error) error {
+	if s.inner.State() == gobreaker.StateOpen {
+		return fmt.Errorf("calling %s: %w", s.inner.Name(), ErrOpen)
+	}
+	return call()
+}

@@ -42,6 +42,8 @@ type HTTPConfig struct {
 	Insecure bool
 	// FreshConnections opens a connection for each request, so that a sample says something about the target as it is now.
 	FreshConnections bool
+	// Certificates prove us to a server that asks for one.
+	Certificates []tls.Certificate
 }
 
 // NewHTTPClient makes a client with its own timeouts that reaches only the listed hosts, follows redirects only within one host,
@@ -71,7 +73,7 @@ func newTransport(cfg HTTPConfig) *http.Transport {
 	dialer := &net.Dialer{Timeout: min(connectTimeout, cfg.Timeout), Control: refuseAddress}
 	return &http.Transport{
 		DialContext:            dialer.DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, Certificates: cfg.Certificates},
 		TLSHandshakeTimeout:    connectTimeout,
 		ResponseHeaderTimeout:  cfg.Timeout,
 		IdleConnTimeout:        idleTimeout,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mixillo/remediator/internal/alert"
@@ -36,7 +37,7 @@ func (e *Engine) Accept(ctx context.Context, in Inbound) (Accepted, error) {
 	}
 	now := e.Now()
 	event := Event{ID: e.NewID(), Source: in.Source, ReceivedAt: now, RulesHash: set.Hash, Body: in.Request.Body}
-	d, err := source.Parse(in.Request.Body, now)
+	d, err := parse(source, in.Request.Body, now)
 	event.DedupKey, event.Type, event.OccurredAt, event.Delivery = d.DedupKey, d.Type, d.OccurredAt, d
 	a := Acceptance{Event: event, Holds: e.holds(in.Source, d)}
 	switch {
@@ -62,6 +63,15 @@ func (e *Engine) Accept(ctx context.Context, in Inbound) (Accepted, error) {
 	}
 	accepted.Note = a.Event.Note
 	return accepted, nil
+}
+
+// parse reads a body, and moves a drill's delivery into the drill's own space.
+func parse(source sources.Source, body []byte, now time.Time) (sources.Delivery, error) {
+	d, err := source.Parse(body, now)
+	if err != nil {
+		return d, err
+	}
+	return sources.Apart(body, d)
 }
 
 // Known reports whether the rules in force declare the source.
@@ -175,7 +185,7 @@ func (e *Engine) match(set *rules.Set, a *Acceptance) {
 	for _, sig := range a.Event.Delivery.Alerts {
 		if sig.Status == alert.Resolved {
 			if sig.Merged {
-				a.Event.Note = "the incident was merged into another one: that is no recovery"
+				a.Event.Note = strings.TrimPrefix(a.Event.Note+"; the incident was merged into another one: that is no recovery", "; ")
 				continue
 			}
 			a.Resolved = append(a.Resolved, resolution(sig, a.Event))
@@ -190,6 +200,7 @@ func (e *Engine) match(set *rules.Set, a *Acceptance) {
 func resolution(sig alert.Alert, event Event) Resolution {
 	r := Resolution{
 		Source: sig.Source, Episode: sig.Episode, IncidentID: sig.IncidentID, IncidentKey: sig.IncidentKey, At: endOf(sig, event),
+		Drill: event.Delivery.Drill != "",
 	}
 	if len(sig.Labels) > 0 {
 		r.Fingerprint = alert.Fingerprint(sig.Labels)
@@ -238,6 +249,9 @@ func (e *Engine) proposal(set *rules.Set, event Event, sig alert.Alert, target s
 		ID: e.NewID(), Origin: ByAlert, Event: event.ID, Alert: sig, Target: target, RulesHash: set.Hash,
 		State: Running, Phase: PhaseDecide, CreatedAt: event.ReceivedAt, UpdatedAt: event.ReceivedAt, EventAt: event.began(),
 	}}
+	if drill := event.Delivery.Drill; drill != "" {
+		p.Run.Origin, p.Run.Drill = ByDrill, drill
+	}
 	for _, rule := range candidates {
 		p.Run.Rules = append(p.Run.Rules, rule.Name)
 		p.Rulings = append(p.Rulings, Ruling{

@@ -36,6 +36,10 @@ func (v *visit) apply(ctx context.Context) {
 // plan may be old, somebody may have pressed the stop button, and the alert may be over. What needs no answer from elsewhere comes last:
 // reading the button may take long.
 func (v *visit) mayCall(ctx context.Context) bool {
+	if !v.run.MayAffect() {
+		v.drop(guard.Refuse(guard.GuardFailed, "a drill makes no call"))
+		return false
+	}
 	var stop *guard.Refusal
 	if !v.wayBack() {
 		stop = v.interrupted(ctx)

@@ -37,6 +37,10 @@ func (v *visit) decide(ctx context.Context) {
 
 // diagnose ends a run whose rule does not act. A rule may hold the automation on its target: of a breach nothing may be mended by itself.
 func (v *visit) diagnose() {
+	if !v.run.MayAffect() {
+		v.pretendDiagnosis()
+		return
+	}
 	if v.rule.Hold <= 0 {
 		v.finish(Observed, "the rule only diagnoses; a human is called")
 		return
@@ -143,7 +147,7 @@ func (v *visit) choose(ctx context.Context) bool {
 		return v.regather(ctx) // a later rung: the rule stays, the facts are new
 	}
 	v.asked = map[string]rules.Fact{}
-	v.run.Rule, v.run.Mode = "", ""
+	v.run.Rule, v.run.Mode, v.run.Would = "", "", nil
 	var c choice
 	for _, name := range v.run.Rules {
 		v.bind(name)
@@ -204,6 +208,7 @@ func (v *visit) consider(ctx context.Context, c *choice) {
 func (v *visit) chose(c choice) bool {
 	switch {
 	case c.chosen != "":
+		v.run.Would = nil
 		v.take(c.chosen)
 		return true
 	case c.undecided != "":

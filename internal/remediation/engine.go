@@ -200,6 +200,9 @@ func (v *visit) commit(ctx context.Context) error {
 	}
 	v.out.Run = v.run
 	v.out.Run.UpdatedAt = v.out.Now
+	if !v.run.MayAffect() {
+		v.out = v.out.inert()
+	}
 	if v.run.State == Running {
 		v.out.Lease = v.e.Now().Add(v.e.Lease)
 		v.leased = v.out.Lease
@@ -238,7 +241,7 @@ func (v *visit) env() executors.Env {
 	}
 	return executors.Env{
 		Target: target, Connections: v.e.Connections(), Now: v.e.Now(), Onset: v.run.Alert.StartsAt, Speed: v.e.Speed,
-		Incident: executors.Incident{ID: v.run.Alert.IncidentID, Key: v.run.Alert.IncidentKey},
+		Incident: v.incident(),
 		Marks:    v.marks, Facts: v.known(), Unknown: v.unknown(),
 	}
 }

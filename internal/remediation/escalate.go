@@ -28,7 +28,7 @@ func (v *visit) patience() time.Duration {
 }
 
 func (v *visit) escalate(why string) {
-	if v.run.Escalated {
+	if v.run.Escalated || !v.tells() {
 		return
 	}
 	v.run.Escalated = true

@@ -122,7 +122,11 @@ func (v *visit) ask(ctx context.Context, p rules.BoundProbe, since time.Time) ru
 	defer v.catchUp()
 	began := time.Now()
 	failpoint.Here("ask." + p.Kind + ".before")
-	answer, err := v.e.Systems.Ask(executors.System(p.Kind), func() (executors.Answer, error) { return p.Probe.Ask(bounded, env) })
+	var answer executors.Answer
+	err := v.behindBreaker(executors.System(p.Kind), false, func() (err error) {
+		answer, err = p.Probe.Ask(bounded, env)
+		return err
+	})
 	failpoint.Here("ask." + p.Kind + ".after")
 	v.e.Metrics.step(p.Kind, result(err), time.Since(began))
 	fact := rules.Fact{Answer: answer, Err: err}

@@ -72,6 +72,10 @@ func (v *visit) prepare(ctx context.Context, kind string, action executors.Actio
 		v.refuse(refusal)
 		return
 	}
+	if !v.run.MayAffect() {
+		v.pretend(change)
+		return
+	}
 	if v.asks(change) || !v.reread(ctx, change) {
 		return
 	}
@@ -119,7 +123,7 @@ func (v *visit) reach(c executors.Change) guard.Reach {
 }
 
 // auto tells acts that no human has approved or asked for, and that take nothing back.
-func (v *visit) auto() bool { return v.run.Origin == ByAlert && !v.run.Undoing && v.run.Approved == "" }
+func (v *visit) auto() bool { return v.run.ForAlert() && !v.run.Undoing && v.run.Approved == "" }
 
 func (v *visit) planned(ctx context.Context, kind string, action executors.Action) (executors.Change, error) {
 	if err := v.keep(ctx); err != nil {
@@ -131,7 +135,7 @@ func (v *visit) planned(ctx context.Context, kind string, action executors.Actio
 	var change executors.Change
 	failpoint.Here("plan.before")
 	defer failpoint.Here("plan.after")
-	err := v.e.Systems.Do(executors.System(kind), v.wayBack(), func() (err error) {
+	err := v.behindBreaker(executors.System(kind), v.wayBack(), func() (err error) {
 		change, err = action.Plan(bounded, v.env())
 		return err
 	})
@@ -198,7 +202,7 @@ func (v *visit) begin(change executors.Change, intent *Intent) {
 
 func (v *visit) query() SnapshotQuery {
 	q := SnapshotQuery{Now: v.out.Now, Run: v.run.ID, Rule: v.run.Rule, Target: v.run.Target, First: !v.run.Acted && v.run.ByRule(),
-		MustFire: v.run.Origin == ByAlert && !v.run.Undoing, Auto: v.auto(), RulesHash: v.e.Rules.Current().Hash, Pauses: v.e.pressed()}
+		MustFire: v.run.ForAlert() && !v.run.Undoing, Auto: v.auto(), RulesHash: v.e.Rules.Current().Hash, Pauses: v.e.pressed()}
 	if v.rule != nil {
 		q.Breaker = v.rule.Breaker
 	}
@@ -236,6 +240,7 @@ func (v *visit) wouldDo(ctx context.Context) string {
 	if err != nil {
 		return "it would not act: " + err.Error()
 	}
+	v.would(change)
 	return "it would " + change.Summary
 }
 

@@ -55,6 +55,7 @@ type Resolution struct {
 	IncidentKey string
 	Fingerprint string
 	At          time.Time
+	Drill       bool // it ends firings of drills alone; any other ends none of those
 }
 
 // Acceptance is all that one event leads to, to be stored in one transaction.
@@ -125,7 +126,8 @@ type Related struct {
 
 // Intake keeps events.
 type Intake interface {
-	// Accept stores all of it or nothing. For each proposal it loads the related runs of the same target and asks Admit.
+	// Accept stores all of it or nothing. For each proposal it loads the related runs of the same target and asks Admit. Drills are related to
+	// drills alone.
 	Accept(ctx context.Context, a Acceptance) (Accepted, error)
 	// Event reads one event with its body and delivery.
 	Event(ctx context.Context, id string) (Event, error)

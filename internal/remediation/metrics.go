@@ -18,6 +18,7 @@ type Metrics struct {
 	stepSeconds *prometheus.HistogramVec
 	refusals    *prometheus.CounterVec
 	systems     *prometheus.GaugeVec
+	drills      *prometheus.CounterVec
 	toAction    prometheus.Histogram
 }
 
@@ -49,12 +50,15 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		systems: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "remediator_system_breaker_open", Help: "Whether the breaker of an outside system is open (1), half open (0.5) or closed (0).",
 		}, []string{"system"}),
+		drills: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "remediator_drills_total", Help: "Drills that are over, by rule and outcome. They count as no events, runs or refusals.",
+		}, []string{"rule", "outcome"}),
 		toAction: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "remediator_webhook_to_action_seconds", Help: "Time from the webhook to the end of the first call that acts.",
 			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
 		}),
 	}
-	r.MustRegister(m.events, m.runs, m.steps, m.stepSeconds, m.refusals, m.systems, m.toAction)
+	r.MustRegister(m.events, m.runs, m.steps, m.stepSeconds, m.refusals, m.systems, m.drills, m.toAction)
 	return m
 }
 
@@ -93,6 +97,9 @@ func (m *Metrics) unauthenticated(source string) {
 
 // accepted counts a stored event by what became of it.
 func (m *Metrics) accepted(a Acceptance, r Accepted) {
+	if a.Event.Delivery.Drill != "" {
+		return
+	}
 	source := a.Event.Source
 	switch {
 	case r.Duplicate:
@@ -119,6 +126,10 @@ func (m *Metrics) firstAction(since time.Duration) { m.toAction.Observe(since.Se
 
 // committed counts the verdicts a commit has given, and the run it has ended.
 func (m *Metrics) committed(c Commit) {
+	if !c.Run.MayAffect() {
+		m.drilled(c.Run)
+		return
+	}
 	if c.Run.Phase != PhaseDecide { // a run that waits for facts judges all its candidates again
 		for _, ruling := range c.Rulings {
 			m.events.WithLabelValues(c.Run.Alert.Source, string(ruling.Verdict)).Inc()
@@ -129,6 +140,13 @@ func (m *Metrics) committed(c Commit) {
 	}
 	if c.Run.State == Done && c.Run.Outcome != NoOutcome && c.Run.Rule != "" {
 		m.runs.WithLabelValues(c.Run.Rule, string(c.Run.Outcome)).Inc()
+	}
+}
+
+// drilled counts a drill that is over, apart from what is real.
+func (m *Metrics) drilled(r Run) {
+	if r.State == Done {
+		m.drills.WithLabelValues(r.Rule, string(r.Outcome)).Inc()
 	}
 }
 

@@ -64,6 +64,9 @@ func NewReport(t Told) Report {
 		Run: t.Run.ID, Title: t.Run.Target + ": " + t.Run.subject(), Severity: t.Run.Severity, Outcome: t.Run.Outcome, Summary: outcomeWords(t.Run.Outcome) + ": " + t.Run.Detail,
 		Began: t.Run.Alert.StartsAt, Ended: t.Run.DoneAt, Guards: t.guards(), Head: t.Run.Head,
 	}
+	if t.Run.Drill != "" {
+		r.Title = "drill " + t.Run.Drill + ": " + r.Title
+	}
 	for _, e := range t.Entries {
 		r.Timeline = append(r.Timeline, ReportLine{At: e.At, Text: e.Kind + ": " + e.Text})
 		if e.Kind == EntryApproved {

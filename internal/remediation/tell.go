@@ -52,7 +52,7 @@ func (v *visit) send(m Message) {
 	m.ID, m.Run, m.Seq = fmt.Sprintf("%s-%d", v.run.ID, v.run.Told), v.run.ID, v.run.Told
 	m.IncidentID, m.IncidentKey, m.After = v.run.Alert.IncidentID, v.run.Alert.IncidentKey, v.run.Parent
 	m.State, m.CreatedAt = MessageQueued, v.out.Now
-	if !v.address(&m) {
+	if !v.tells() || !v.address(&m) {
 		return
 	}
 	v.run.Told++

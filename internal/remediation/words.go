@@ -104,9 +104,10 @@ func Outcomes() []Outcome {
 // Origin says what a run was made for.
 type Origin string
 
-// Runs are made for an alert, by a human's hand, or as a follow-up of another run.
+// Runs are made for an alert, in earnest or as a drill, by a human's hand, or as a follow-up of another run.
 const (
 	ByAlert    Origin = "alert"
+	ByDrill    Origin = "drill" // see Run.MayAffect
 	ByHand     Origin = "hand"
 	ByFollowUp Origin = "follow_up"
 )
@@ -161,6 +162,7 @@ type Run struct {
 	Severity  string         `json:"severity,omitempty"` // as the rules name it
 	Gravest   bool           `json:"gravest,omitempty"`  // it is the most severe
 	RulesHash string         `json:"rules_hash"`
+	Drill     string         `json:"drill,omitempty"` // the id of the drill that the run belongs to
 	Actor     string         `json:"actor,omitempty"` // who started a run by hand
 	Note      string         `json:"note,omitempty"`  // the reason a human gave
 
@@ -171,23 +173,25 @@ type Run struct {
 	Reason guard.Reason `json:"reason,omitempty"`
 	Detail string       `json:"detail,omitempty"`
 
-	Rung      int       `json:"rung"`    // index into the rule's `do`
-	Attempt   int       `json:"attempt"` // how often the rung was applied
-	Step      int       `json:"step"`    // seq of the act in progress
-	Undoing   bool      `json:"undoing,omitempty"`
-	Action    string    `json:"action,omitempty"`    // kind of a run by hand
-	Of        *Step     `json:"of,omitempty"`        // the act a follow-up looks after
-	Behind    []Step    `json:"behind,omitempty"`    // the acts before that one, to be taken back after it, last first
-	Expires   time.Time `json:"expires,omitzero"`    // of a follow-up that ends what was made for a time: when that is over
-	Acted     bool      `json:"acted"`               // an intent was recorded
-	Asked     string    `json:"asked,omitempty"`     // digest of the plan that a human was shown
-	Approved  string    `json:"approved,omitempty"`  // digest of the plan that a human has approved
-	Question  string    `json:"question,omitempty"`  // the post that asks, until its buttons are replaced
-	Yes       []string  `json:"yes,omitempty"`       // who has said yes to the plan that was asked about
-	Granted   string    `json:"granted,omitempty"`   // the rule whose plan that is
-	Acked     bool      `json:"acked,omitempty"`     // an acknowledgement was sent to the outbox
-	Escalated bool      `json:"escalated,omitempty"` // an escalation was sent to the outbox
-	PostedAt  time.Time `json:"posted_at,omitzero"`  // when people were last told on Slack
+	Rung    int       `json:"rung"`    // index into the rule's `do`
+	Attempt int       `json:"attempt"` // how often the rung was applied
+	Step    int       `json:"step"`    // seq of the act in progress
+	Undoing bool      `json:"undoing,omitempty"`
+	Action  string    `json:"action,omitempty"` // kind of a run by hand
+	Of      *Step     `json:"of,omitempty"`     // the act a follow-up looks after
+	Behind  []Step    `json:"behind,omitempty"` // the acts before that one, to be taken back after it, last first
+	Expires time.Time `json:"expires,omitzero"` // of a follow-up that ends what was made for a time: when that is over
+	Acted   bool      `json:"acted"`            // an intent was recorded
+	// Would is what a drill would have done.
+	Would     *executors.Change `json:"would,omitempty"`
+	Asked     string            `json:"asked,omitempty"`     // digest of the plan that a human was shown
+	Approved  string            `json:"approved,omitempty"`  // digest of the plan that a human has approved
+	Question  string            `json:"question,omitempty"`  // the post that asks, until its buttons are replaced
+	Yes       []string          `json:"yes,omitempty"`       // who has said yes to the plan that was asked about
+	Granted   string            `json:"granted,omitempty"`   // the rule whose plan that is
+	Acked     bool              `json:"acked,omitempty"`     // an acknowledgement was sent to the outbox
+	Escalated bool              `json:"escalated,omitempty"` // an escalation was sent to the outbox
+	PostedAt  time.Time         `json:"posted_at,omitzero"`  // when people were last told on Slack
 	// PublishedAt is when the incident's subscribers were last told.
 	PublishedAt time.Time `json:"published_at,omitzero"`
 	Tries       int       `json:"tries,omitempty"`     // of the phase, e.g. unclear observations
@@ -217,7 +221,10 @@ type Run struct {
 
 // ByRule tells a run that goes by the rules, for an alert or because somebody asked for it, from one that goes on with what another run has
 // left: a follow-up, or an action started by hand.
-func (r Run) ByRule() bool { return r.Origin == ByAlert || r.Origin == ByHand && r.Action == "" }
+func (r Run) ByRule() bool { return r.ForAlert() || r.Origin == ByHand && r.Action == "" }
+
+// ForAlert tells a run that an alert has made, in earnest or as a drill: the guards that concern an alert judge both alike.
+func (r Run) ForAlert() bool { return r.Origin == ByAlert || r.Origin == ByDrill }
 
 // Ends tells a follow-up that ends what another run has made for a time.
 func (r Run) Ends() bool { return !r.Expires.IsZero() }

@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -34,7 +33,7 @@ func TestEverySource(t *testing.T) {
 			t.Run("garbage", func(t *testing.T) { refusesGarbage(t, kind, fix) })
 			t.Run("truncated", func(t *testing.T) { refusesTruncated(t, kind, fix) })
 			t.Run("rereads", func(t *testing.T) { rereads(t, kind, fix) })
-			t.Run("plays its sender", func(t *testing.T) { playsSender(t, kind, fix) })
+			t.Run("plays its sender", func(t *testing.T) { plays(t, kind, fix) })
 		})
 	}
 }
@@ -185,50 +184,6 @@ func checkDelivery(t *testing.T, s Source, d Delivery) {
 		if a.Labels == nil || (a.Status == alert.Firing && !d.Incomplete && checkLabels(a.Labels) != nil) {
 			t.Errorf("the labels of an alert are missing or out of bounds: %+v", a)
 		}
-	}
-}
-
-// playsSender: what a kind makes up is taken by itself, for an alert as it was asked for.
-func playsSender(t *testing.T, kind Kind, fix fixture) {
-	s := configured(t, kind, fix, secretFile(t, testKey))
-	sender, ok := s.(Sender)
-	if !ok {
-		return
-	}
-	for _, status := range []alert.Status{alert.Firing, alert.Resolved} {
-		sample := Sample{
-			ID: "S4MPLE", Status: status, At: received, Began: received.Add(-time.Minute), Summary: "a sample",
-			Labels: map[string]string{"alertname": "HealthCheckFailed", "severity": "critical"},
-		}
-		body, err := sender.Sample(sample)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := Request{Body: body}
-		if err := errors.Join(sender.Sign(&r), s.Authenticate(r)); err != nil {
-			t.Errorf("its own signature is refused: %v", err)
-		}
-		d, err := s.Parse(body, received)
-		if err != nil {
-			t.Fatal(err)
-		}
-		checkDelivery(t, s, d)
-		sampled(t, d, sample)
-	}
-}
-
-func sampled(t *testing.T, d Delivery, want Sample) {
-	t.Helper()
-	if len(d.Alerts) != 1 || d.Alerts[0].Status != want.Status {
-		t.Fatalf("the sample is read as %+v", d)
-	}
-	for name, value := range want.Labels {
-		if got := d.Alerts[0].Labels[name]; got != value && !d.Incomplete && want.Status == alert.Firing {
-			t.Errorf("label %s is %q, want %q", name, got, value)
-		}
-	}
-	if began := d.Alerts[0].StartsAt; !began.Equal(want.Began) {
-		t.Errorf("it began at %s, want %s", began, want.Began)
 	}
 }
 

@@ -34,9 +34,9 @@ type groupedAlert struct {
 	EndsAt       time.Time         `json:"endsAt"`
 	GeneratorURL string            `json:"generatorURL"`
 	// The links of Grafana's alerts; Alertmanager has none.
-	SilenceURL   string `json:"silenceURL"`
-	DashboardURL string `json:"dashboardURL"`
-	PanelURL     string `json:"panelURL"`
+	SilenceURL   string `json:"silenceURL,omitempty"`
+	DashboardURL string `json:"dashboardURL,omitempty"`
+	PanelURL     string `json:"panelURL,omitempty"`
 }
 
 // read reads one group. It may be firing and hold resolved alerts all the same, so that each alert's own status counts. A repeat

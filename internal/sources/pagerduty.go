@@ -164,7 +164,7 @@ func (p *PagerDuty) Parse(body []byte, _ time.Time) (Delivery, error) {
 	switch event.EventType {
 	case incidentTriggered, incidentReopened, incidentResolved:
 		return p.incident(d, event)
-	case "pagey.ping":
+	case pageyPing:
 		d.Ignored = "PagerDuty's test of the subscription"
 	default:
 		if handled(event.EventType) {

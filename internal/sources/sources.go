@@ -40,6 +40,8 @@ type Delivery struct {
 	Ignored string
 	// Agent is the sender's id of who caused the event, "" when it was not a person or an API user. See Self.
 	Agent string
+	// Drill is the id of the drill that the delivery belongs to, "" for a real one. See Apart.
+	Drill string `json:",omitempty"`
 	// Warning is what a reader must know although the delivery is used, such as alerts that the sender left out; "" otherwise.
 	Warning string
 }
@@ -100,6 +102,14 @@ type Sender interface {
 	Sign(r *Request) error
 	// Sample makes the body by which the sender tells of an alert.
 	Sample(s Sample) ([]byte, error)
+}
+
+// Eventful is implemented by senders that tell of more than an alert's beginning and end.
+type Eventful interface {
+	// Events names them as the sender does; the first proves the road and touches nothing.
+	Events() []string
+	// Event makes the body of one; its name may go without what stands before its last dot.
+	Event(name string, s Sample) ([]byte, error)
 }
 
 // Sample is the alert of a body that is made up.

@@ -62,6 +62,7 @@ func coreContract() map[string]func(*world) {
 		"half-open probe":               halfOpenProbe,
 		"budgets outlive the process":   budgetsOutlive,
 		"siblings":                      siblings,
+		"drills apart":                  drillsApart,
 		"fires anew":                    firesAnew,
 		"an end told late":              lateEnd,
 		"siblings of the key":           siblingsOfTheKey,

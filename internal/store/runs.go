@@ -56,20 +56,20 @@ const relatedSQL = selectRelated + ` WHERE id IN (
 		SELECT id FROM runs WHERE target = $1 AND episode = $2
 		UNION ALL SELECT id FROM runs WHERE target = $1 AND incident_key = $3
 		UNION ALL SELECT id FROM runs WHERE target = $1 AND incident_id = $4)
-	AND origin <> 'follow_up' ORDER BY created_at DESC, id DESC LIMIT 50`
+	AND origin <> 'follow_up' AND (origin = 'drill') = ($5 = 'drill') ORDER BY created_at DESC, id DESC LIMIT 50`
 
 // relatedRuns are those Admit judges a proposal by. Follow-ups are none of them: a reminder that waits for a day must not swallow the
-// next firing.
+// next firing. Drills are related to drills alone, whatever their keys are.
 func relatedRuns(ctx context.Context, t tx, run remediation.Run) ([]remediation.Related, error) {
 	a := run.Alert
-	all, err := list(ctx, t, scanRelated, relatedSQL, run.Target, a.Episode, orNull(a.IncidentKey), orNull(a.IncidentID))
+	all, err := list(ctx, t, scanRelated, relatedSQL, run.Target, a.Episode, orNull(a.IncidentKey), orNull(a.IncidentID), string(run.Origin))
 	if err != nil {
 		return nil, fmt.Errorf("reading the runs related to %s: %w", run.ID, err)
 	}
 	return all, nil
 }
 
-const endEpisodesSQL = `UPDATE runs SET ended_at = $1 WHERE (ended_at = 0 OR state <> 'done' AND ended_at < $1) AND joined_at <= $1 AND (source = $2 AND episode = $3
+const endEpisodesSQL = `UPDATE runs SET ended_at = $1 WHERE (ended_at = 0 OR state <> 'done' AND ended_at < $1) AND joined_at <= $1 AND (origin = 'drill') = ($7 = 1) AND (source = $2 AND episode = $3
 	OR incident_id = $4 AND ($6 = '' OR fingerprint = $6) AND starts_at <= $1
 	OR incident_key = $5 AND ($6 = '' OR fingerprint = $6) AND starts_at <= $1)`
 
@@ -80,7 +80,7 @@ func endEpisodes(ctx context.Context, t tx, r remediation.Resolution, now time.T
 	if at.IsZero() {
 		at = now
 	}
-	_, err := t.Exec(ctx, endEpisodesSQL, micros(at), r.Source, orNull(r.Episode), orNull(r.IncidentID), orNull(r.IncidentKey), r.Fingerprint)
+	_, err := t.Exec(ctx, endEpisodesSQL, micros(at), r.Source, orNull(r.Episode), orNull(r.IncidentID), orNull(r.IncidentKey), r.Fingerprint, flag(r.Drill))
 	if err != nil {
 		return fmt.Errorf("recording the end of episode %s: %w", r.Episode, err)
 	}
@@ -238,14 +238,14 @@ func readOwn(ctx context.Context, t tx, run string) (placed, error) {
 	return own, nil
 }
 
-const siblingsSQL = `SELECT count(*) FROM runs WHERE id <> $1 AND origin <> 'follow_up'
+const siblingsSQL = `SELECT count(*) FROM runs WHERE id <> $1 AND origin NOT IN ('follow_up', 'drill')
 	AND (state <> 'done' OR outcome NOT IN ('fixed', 'resolved_itself') OR outcome = 'fixed' AND self_resolving = 1 AND ended_at = 0)
 	AND NOT (target = $2 AND state = 'done' AND outcome = 'refused' AND created_at <= $7)
 	AND (incident_id = $3 OR incident_key = $4 AND (ended_at = 0 OR (incident_id = '' OR $5 = '') AND ended_at > $6))`
 
 // countSiblings counts the other runs of the incident that are open, or done without being fixed or resolved by themselves, or fixed while
 // their sender, which would open the incident again, still says that they fire. The same incident is one id, or one key while both fired
-// and no ids say otherwise; of what still fires they cannot, because there is one open incident of a key. Follow-ups do not count, nor what
+// and no ids say otherwise; of what still fires they cannot, because there is one open incident of a key. Follow-ups and drills do not count, nor what
 // was refused earlier on the same target: the run itself is its next attempt.
 func countSiblings(ctx context.Context, t tx, own placed) (int, error) {
 	if own.IncidentID == "" && own.IncidentKey == "" {

@@ -96,6 +96,9 @@ func (in *admission) endEpisodes(r remediation.Resolution) {
 
 func (r run) endedBy(end remediation.Resolution, at time.Time) bool {
 	a := r.Alert
+	if (r.Origin == remediation.ByDrill) != end.Drill {
+		return false
+	}
 	if r.joined.After(at) {
 		return false // it is told late
 	}

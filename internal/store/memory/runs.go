@@ -32,14 +32,15 @@ func (r run) related() remediation.Related {
 }
 
 // related are the runs Admit judges a proposal by, newest first. Follow-ups are none of them: a reminder that waits for a day must not
-// swallow the next firing.
+// swallow the next firing. Drills are related to drills alone.
 func (r *rows) related(of remediation.Run) []remediation.Related {
 	a := of.Alert
 	var found []run
 	for _, one := range r.runs {
 		same := one.Alert.Episode == a.Episode || a.IncidentKey != "" && one.Alert.IncidentKey == a.IncidentKey ||
 			a.IncidentID != "" && one.Alert.IncidentID == a.IncidentID
-		if one.Target == of.Target && same && one.Origin != remediation.ByFollowUp {
+		apart := (one.Origin == remediation.ByDrill) != (of.Origin == remediation.ByDrill)
+		if one.Target == of.Target && same && !apart && one.Origin != remediation.ByFollowUp {
 			found = append(found, one)
 		}
 	}
@@ -115,11 +116,11 @@ func (v *View) holds(r run, epoch int64) bool { return r.Epoch == epoch && r.Lea
 
 // siblings counts the other runs of the incident that are open, or done without being fixed or resolved by themselves. The same
 // incident is one id, or one key while both fired and no ids say otherwise; of what still fires they cannot, because there is one open
-// incident of a key. Follow-ups do not count, nor what was refused earlier on the same target: the run itself is its next attempt.
+// incident of a key. Follow-ups and drills do not count, nor what was refused earlier on the same target: the run itself is its next attempt.
 func (r *rows) siblings(own run) int {
 	n := 0
 	for _, one := range r.runs {
-		if one.ID == own.ID || one.Origin == remediation.ByFollowUp || one.endedWell() {
+		if one.ID == own.ID || one.Origin == remediation.ByFollowUp || one.Origin == remediation.ByDrill || one.endedWell() {
 			continue
 		}
 		former := one.Target == own.Target && one.State == remediation.Done && one.Outcome == remediation.RefusedRun && !one.CreatedAt.After(own.CreatedAt)
