@@ -123,7 +123,10 @@ func (g *Generic) compile() (*genericMapping, error) {
 	}
 	var wrong []error
 	one := func(w written) *mapped {
-		if w.text == "" && w.key == "" {
+		if w.text == "" {
+			if w.key != "" {
+				wrong = append(wrong, fmt.Errorf("%s.%s: it is empty", w.field, clip(w.key)))
+			}
 			return nil
 		}
 		m, err := w.compile()

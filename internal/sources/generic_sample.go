@@ -63,9 +63,12 @@ func (k *sketch) draw(m *genericMapping, s Sample) {
 			k.put(at, []any{map[string]any{}})
 		}
 	}
-	firing := s.Status == alert.Firing
-	k.state(m, m.firing, firing)
-	k.state(m, m.resolved, !firing)
+	holds, not := m.firing, m.resolved
+	if s.Status == alert.Resolved {
+		holds, not = not, holds
+	}
+	k.state(m, holds, true) // first: what makes the other not hold would leave it open which one does
+	k.state(m, not, false)
 	k.state(m, m.ignore, false)
 	for _, name := range slices.Sorted(maps.Keys(m.labels)) {
 		if value, ok := s.Labels[name]; ok {

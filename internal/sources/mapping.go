@@ -24,7 +24,7 @@ import (
 const (
 	maxMapping      = 4096
 	maxMappingDepth = 50
-	deliveryCost    = 5_000_000
+	deliveryCost    = 1_000_000
 )
 
 // The variables of the expressions that map a payload.
@@ -136,15 +136,13 @@ func (e evaluation) value(m *mapped) (ref.Val, error) {
 	if m == nil {
 		return nil, nil
 	}
+	if *e.left == 0 {
+		return nil, errTooCostly
+	}
 	out, details, err := m.program.ContextEval(context.Background(), e.vars)
+	e.charge(details)
 	if err != nil {
 		return nil, fmt.Errorf("evaluating %s: %w", m.name, err)
-	}
-	if cost := details.ActualCost(); cost != nil {
-		if *cost > *e.left {
-			return nil, fmt.Errorf("evaluating %s: the expressions of one delivery cost more than %d together", m.name, deliveryCost)
-		}
-		*e.left -= *cost
 	}
 	optional, ok := out.(*types.Optional)
 	switch {
@@ -154,6 +152,19 @@ func (e evaluation) value(m *mapped) (ref.Val, error) {
 		return nil, nil
 	default:
 		return optional.GetValue(), nil
+	}
+}
+
+// errTooCostly ends the reading of a delivery: what is left of it is not even tried.
+var errTooCostly = fmt.Errorf("the expressions of one delivery cost more than %d together", deliveryCost)
+
+// charge takes what an evaluation has cost, also one that failed, from what is left.
+func (e evaluation) charge(details *cel.EvalDetails) {
+	if details == nil {
+		return
+	}
+	if cost := details.ActualCost(); cost != nil {
+		*e.left -= min(*cost, *e.left)
 	}
 }
 
