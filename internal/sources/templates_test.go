@@ -3,6 +3,7 @@ package sources
 import (
 	"encoding/json"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -88,6 +89,28 @@ func TestDatadogPayloadIsRead(t *testing.T) {
 	}
 	if diff := cmp.Diff([]alert.Alert{want}, d.Alerts); diff != "" || d.DedupKey != "7" {
 		t.Errorf("the id is %q\n%s", d.DedupKey, diff)
+	}
+}
+
+// What the README tells people to paste is what the source reads.
+func TestDatadogPayloadIsTheDocumentedOne(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var written, read map[string]string
+	for _, block := range strings.Split(string(readme), "```json\n")[1:] {
+		text, _, _ := strings.Cut(block, "```")
+		if strings.Contains(text, "$ALERT_CYCLE_KEY") && json.Unmarshal([]byte(text), &written) != nil {
+			t.Errorf("the README's payload is no JSON: %s", text)
+		}
+	}
+	if err := json.Unmarshal([]byte(DatadogPayload), &read); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(read, written); diff != "" {
+		t.Errorf("the README's payload differs (-read +written):\n%s", diff)
 	}
 }
 
