@@ -123,10 +123,7 @@ func (g *Generic) compile() (*genericMapping, error) {
 	}
 	var wrong []error
 	one := func(w written) *mapped {
-		if w.text == "" {
-			if w.key != "" {
-				wrong = append(wrong, fmt.Errorf("%s.%s: it is empty", w.field, clip(w.key)))
-			}
+		if w.text == "" && w.key == "" {
 			return nil
 		}
 		m, err := w.compile()

@@ -166,7 +166,7 @@ func TestGenericRefusesAtLoad(t *testing.T) {
 		"labels.b: 1:1: undeclared reference to 'item'":                             func(g *Generic) { g.Labels["b"] = "item.x" },
 		"labels.b: 1:1: the expression gives list(int), not a text or a number":     func(g *Generic) { g.Labels["b"] = "[1]" },
 		"annotations.n: 1:10: Syntax error":                                         func(g *Generic) { g.Annotations = map[string]string{"n": "payload. =="} },
-		"labels.e: it is empty":                                                     func(g *Generic) { g.Labels["e"] = "" },
+		"labels.e: 1:0: Syntax error":                                               func(g *Generic) { g.Labels["e"] = "" },
 		"firing: 1:1: the expression gives string, not true or false":               func(g *Generic) { g.Firing = `"yes"` },
 		"resolved: 1:1: the expression gives optional_type(dyn), not true or false": func(g *Generic) { g.Resolved = `payload.?closed` },
 		"each: 1:1: the expression gives string, not a list":                        func(g *Generic) { g.Each = `"x"` },
