@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/signal"
@@ -30,6 +32,7 @@ type serveOptions struct {
 	rules, db, listen string
 	socket, tokenFile string
 	pauseFile         string
+	tls               http.Files
 	level, format     string
 	roles             []string
 	lease             time.Duration
@@ -51,6 +54,9 @@ func newServe() *cobra.Command {
 	f.StringVar(&o.listen, "web.listen-address", ":8080", "address for webhooks, health and metrics")
 	f.StringVar(&o.socket, "socket", "", "unix socket of the verbs; beside the database by default")
 	f.StringVar(&o.tokenFile, "web.token-file", "", "file with the bearer token that opens the API over TCP; without it the API answers on the socket alone")
+	f.StringVar(&o.tls.Cert, "web.tls-cert-file", "", "file with the certificate by which TCP is served with TLS; read again when it changes")
+	f.StringVar(&o.tls.Key, "web.tls-key-file", "", "file with the key of the certificate")
+	f.StringVar(&o.tls.ClientCA, "web.client-ca-file", "", "file with the authorities of client certificates, by which senders may prove themselves")
 	f.StringVar(&o.pauseFile, "pause-file", "", "file that stops everything while it exists; beside the database by default")
 	f.StringVar(&o.level, "log.level", "info", "debug, info, warn or error")
 	f.StringVar(&o.format, "log.format", "json", "json or text")
@@ -75,6 +81,10 @@ func serve(ctx context.Context, o serveOptions) error {
 	if err != nil {
 		return err
 	}
+	certificates, err := serverTLS(o.tls, log)
+	if err != nil {
+		return err
+	}
 	stop := pauseFile(o)
 	if err := stop.check(); err != nil {
 		return usageError{err}
@@ -92,8 +102,25 @@ func serve(ctx context.Context, o serveOptions) error {
 	}
 	log.Info("remediator is up", "version", version, "address", listeners[0].Addr().String(), "socket", socketPath(o), "pause_file", string(stop),
 		"rules", len(a.book.Current().Rules), "hash", a.book.Current().Hash)
-	server := http.New(a.edge(token))
+	edge := a.edge(token)
+	edge.TLS = certificates
+	server := http.New(edge)
 	return errors.Join(a.serveUntil(ctx, server, listeners), shutdown(server), a.close())
+}
+
+// serverTLS is nil for plain HTTP.
+func serverTLS(files http.Files, log *slog.Logger) (*tls.Config, error) {
+	switch {
+	case files == http.Files{}:
+		return nil, nil
+	case files.Cert == "" || files.Key == "":
+		return nil, usageError{errors.New("TLS needs both --web.tls-cert-file and --web.tls-key-file")}
+	}
+	certificates, err := http.LoadCertificates(files, log)
+	if err != nil {
+		return nil, err
+	}
+	return certificates.Config(), nil
 }
 
 // minToken is the least length of the API's bearer token, in bytes: it opens every verb.

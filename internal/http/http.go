@@ -5,6 +5,7 @@ package http
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	nethttp "net/http"
 	"time"
@@ -91,6 +92,8 @@ type Config struct {
 	Roles      []string // what this process does; nil: everything. See IngestRole and UIRole
 	// Token opens the API over TCP; unset, the API answers on the unix socket alone.
 	Token connect.Secret
+	// TLS is what TCP is served with, see Certificates; nil: plain HTTP.
+	TLS *tls.Config
 
 	MaxBody  int64         // bytes of one webhook; 0: 1 MiB
 	MaxHeld  int64         // bytes of all webhook bodies held at once; 0: 64 MiB

@@ -30,7 +30,9 @@ type Server struct {
 // New makes a server that listens nowhere yet. It registers metrics: make one per Registerer.
 func New(c Config) *Server {
 	e := newEdge(c)
-	return &Server{tcp: e.server(byTCP), socket: e.server(bySocket)}
+	s := &Server{tcp: e.server(byTCP), socket: e.server(bySocket)}
+	s.tcp.TLSConfig, s.tcp.HTTP2 = c.TLS, limitHTTP2()
+	return s
 }
 
 func (e *edge) server(by road) *nethttp.Server {
@@ -45,14 +47,17 @@ func (e *edge) server(by road) *nethttp.Server {
 	}
 }
 
-// Serve serves the listener until Shutdown, which is no error. Who comes through a unix socket has the API's right without a token: its
+// Serve serves the listener until Shutdown, which is no error; TCP by TLS where it is configured. Who comes through a unix socket has the API's right without a token: its
 // file's mode guards it (see ListenSocket).
 func (s *Server) Serve(l net.Listener) error {
-	server := s.tcp
-	if l.Addr().Network() == "unix" {
-		server = s.socket
+	serve := s.tcp.Serve
+	switch {
+	case l.Addr().Network() == "unix":
+		serve = s.socket.Serve
+	case s.tcp.TLSConfig != nil:
+		serve = func(l net.Listener) error { return s.tcp.ServeTLS(l, "", "") }
 	}
-	if err := server.Serve(l); err != nil && !errors.Is(err, nethttp.ErrServerClosed) {
+	if err := serve(l); err != nil && !errors.Is(err, nethttp.ErrServerClosed) {
 		return fmt.Errorf("serving %s: %w", l.Addr(), err)
 	}
 	return nil

@@ -232,13 +232,22 @@ func (b *builder) blame(key, entry *yaml.Node, err error) {
 			b.blame(key, entry, one)
 		}
 	case errors.As(err, &expression):
-		if written := find(entry, expression.Field); written != nil {
+		if written := findExpression(entry, expression); written != nil {
 			where = written
 		}
 		b.issues(where, complainOf(expression))
 	default:
 		b.at(where, mistake{id: "bad-parameters", message: plainWords(err.Error())})
 	}
+}
+
+// findExpression finds where an expression is written: under its parameter's key, or under a key within that.
+func findExpression(entry *yaml.Node, e *sources.ExpressionError) *yaml.Node {
+	written := find(entry, e.Field)
+	if written == nil || e.Key == "" {
+		return written
+	}
+	return find(written, e.Key)
 }
 
 func (b *builder) unknownKind(n *yaml.Node, what, name string, known []string) {

@@ -11,18 +11,20 @@ import (
 func init() {
 	Register(Kind{
 		Name: "alertmanager",
-		Doc: "Prometheus Alertmanager's webhook_config, body version 4. Alertmanager does not sign: it proves itself by a bearer token " +
-			"or a password. Each alert of a group is judged by itself.",
+		Doc: "Prometheus Alertmanager's webhook_config, body version 4. Alertmanager does not sign: it proves itself by a bearer token, " +
+			"a password or a client certificate. Each alert of a group is judged by itself.",
 		New: newAlertmanager,
 	})
 }
 
-// Alertmanager receives the webhooks of a Prometheus Alertmanager. At least one of its two proofs is configured; either suffices.
+// Alertmanager receives the webhooks of a Prometheus Alertmanager. At least one of its proofs is configured; any suffices.
 type Alertmanager struct {
 	// BearerToken is what Alertmanager sends by http_config.authorization: at least 24 bytes. Several are accepted, for rotation.
 	BearerToken []connect.Secret `yaml:"bearer_token"`
 	// BasicAuth is what Alertmanager sends by http_config.basic_auth.
 	BasicAuth BasicAuth `yaml:"basic_auth"`
+	// ClientCertificate is what Alertmanager shows by http_config.tls_config.
+	ClientCertificate ClientCertificate `yaml:"client_certificate"`
 	// URL is where Alertmanager itself is asked, just before a call, whether an alert still fires and nobody has silenced it: its base
 	// URL, with its route prefix. Without it Alertmanager is not asked.
 	URL string `yaml:"url"`
@@ -48,22 +50,22 @@ func (a *Alertmanager) Validate() error {
 	if err := a.Check(); err != nil {
 		return err
 	}
-	return errors.Join(a.authorization().validate(), a.validateAPI())
+	return errors.Join(a.proofs().validate(), a.validateAPI())
 }
 
 // Check implements sources.Check.
 func (a *Alertmanager) Check() error {
-	if a.authorization().isZero() {
-		return errors.New("bearer_token or basic_auth is needed: without one anybody could send alerts")
+	if err := a.proofs().check("bearer_token, basic_auth or client_certificate"); err != nil {
+		return err
 	}
 	return a.checkAPI()
 }
 
-// Authenticate judges the Authorization header alone; the body is not signed.
-func (a *Alertmanager) Authenticate(r Request) error { return a.authorization().judge(r.Header) }
+// Authenticate judges the Authorization header and the client certificate; the body is not signed.
+func (a *Alertmanager) Authenticate(r Request) error { return a.proofs().judge(r) }
 
-func (a *Alertmanager) authorization() authorization {
-	return authorization{bearer: a.BearerToken, basic: a.BasicAuth}
+func (a *Alertmanager) proofs() proofs {
+	return proofs{byAuthorization{authorization{bearer: a.BearerToken, basic: a.BasicAuth}}, a.ClientCertificate}
 }
 
 // Parse reads one group of body version 4.

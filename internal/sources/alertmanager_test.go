@@ -257,7 +257,7 @@ func TestAlertmanagerValidate(t *testing.T) {
 		source *Alertmanager
 		want   string
 	}{
-		"nothing":        {&Alertmanager{}, "bearer_token or basic_auth"},
+		"nothing":        {&Alertmanager{}, "bearer_token, basic_auth or client_certificate"},
 		"no user":        {&Alertmanager{BasicAuth: BasicAuth{Password: good}}, "username is missing"},
 		"no password":    {&Alertmanager{BasicAuth: BasicAuth{Username: "am"}}, "basic_auth: password"},
 		"short password": {&Alertmanager{BasicAuth: BasicAuth{"am", secretFile(t, "fifteen-bytes-x")}}, "shorter than 16"},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -18,18 +19,76 @@ const maxDepth = 32
 // from a known one only in case (encoding/json would take it), text that is not UTF-8, anything after the value, and deep nesting.
 // Unknown keys are allowed, so that a sender may add some.
 func decodeStrict(body []byte, into any) error {
+	if err := walkStrictly(body, reflect.TypeOf(into)); err != nil {
+		return err
+	}
+	return decode(body, into)
+}
+
+// decodeExact decodes one JSON value as decodeStrict does into maps, lists and texts. A whole number that 64 bits hold keeps its digits, as
+// an int64 or uint64; others are a float64, and one that is larger than that holds is refused.
+func decodeExact(body []byte) (any, error) {
+	if err := walkStrictly(body, nil); err != nil {
+		return nil, err
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.UseNumber()
+	var v any
+	if err := dec.Decode(&v); err != nil {
+		return nil, fmt.Errorf("reading the body as JSON: %w", err)
+	}
+	return exact(v)
+}
+
+// exact puts numbers in place of their texts. Its recursion is bounded by maxDepth.
+func exact(v any) (_ any, err error) {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, inner := range v {
+			if v[key], err = exact(inner); err != nil {
+				return nil, err
+			}
+		}
+	case []any:
+		for i, inner := range v {
+			if v[i], err = exact(inner); err != nil {
+				return nil, err
+			}
+		}
+	case json.Number:
+		return exactNumber(v.String())
+	}
+	return v, nil
+}
+
+func exactNumber(text string) (any, error) {
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return n, nil
+	}
+	if n, err := strconv.ParseUint(text, 10, 64); err == nil {
+		return n, nil
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return nil, fmt.Errorf("reading the body as JSON: the number %s is too large", clip(text))
+	}
+	return f, nil
+}
+
+// walkStrictly reads the body token by token beside the type it will be decoded into, nil for none.
+func walkStrictly(body []byte, t reflect.Type) error {
 	if !utf8.Valid(body) {
 		return errors.New("the body is not valid UTF-8")
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
-	if err := (strictWalk{dec}).value(reflect.TypeOf(into), 0); err != nil {
+	if err := (strictWalk{dec}).value(t, 0); err != nil {
 		return fmt.Errorf("reading the body as JSON: %w", syntax(err))
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("the body goes on after its JSON value")
 	}
-	return decode(body, into)
+	return nil
 }
 
 func decode(body []byte, into any) error {

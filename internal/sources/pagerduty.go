@@ -26,6 +26,9 @@ func init() {
 type PagerDuty struct {
 	// SigningSecret is the subscription's secret: at least 24 bytes. Several are accepted, for rotation.
 	SigningSecret []connect.Secret `yaml:"signing_secret"`
+	// ClientCertificate, where it is given, is asked for besides the signature: PagerDuty shows one for webhooks.pagerduty.com
+	// (https://v2.developer.pagerduty.com/docs/webhooks-mutual-tls), but for every customer's webhooks, so that it cannot stand for the signature.
+	ClientCertificate *ClientCertificate `yaml:"client_certificate"`
 	// Labels is a CEL expression that gives the labels of one PagerDuty alert: a map of strings or, when it stands for several
 	// alerts, a list of such maps. It sees alert (id, alert_key, severity, summary, status, created_at), details (what the sender
 	// put into custom_details), incident (id, number, title, service_id, service, urgency, priority) and the function
@@ -59,6 +62,9 @@ func (p *PagerDuty) Check() error {
 	if len(p.SigningSecret) == 0 {
 		wrong = append(wrong, errors.New("signing_secret is needed: without it anybody could send alerts"))
 	}
+	if p.ClientCertificate != nil {
+		wrong = append(wrong, p.ClientCertificate.check())
+	}
 	if p.Connection == "" {
 		wrong = append(wrong, errors.New("connection must name a connection"))
 	}
@@ -75,6 +81,11 @@ const maxSignatures = 16
 // Authenticate checks X-PagerDuty-Signature (https://developer.pagerduty.com/docs/verifying-webhook-signatures): any of its v1
 // signatures, made with any of the secrets, is enough. No time is signed: a replay is found by DedupKey.
 func (p *PagerDuty) Authenticate(r Request) error {
+	if p.ClientCertificate != nil {
+		if err := p.ClientCertificate.judge(r); err != nil {
+			return err
+		}
+	}
 	given, err := signatures(r.Header.Values("X-PagerDuty-Signature"))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnauthenticated, err)

@@ -73,6 +73,7 @@ type Check interface {
 // ExpressionError is what is wrong with a parameter that is an expression, with what it takes to say it at its place in the file.
 type ExpressionError struct {
 	Field  string   // the parameter's key in rules.yaml
+	Key    string   // within a parameter that holds an expression for each of several keys; "" for a plain one
 	Text   string   // the expression
 	Names  []string // the variables it may name
 	Env    *cel.Env
@@ -86,7 +87,11 @@ func (e *ExpressionError) Error() string {
 	for _, issue := range e.Issues.Errors() {
 		mistakes = append(mistakes, fmt.Sprintf("%d:%d: %s", issue.Location.Line(), issue.Location.Column()+1, issue.Message))
 	}
-	return e.Field + ": " + strings.Join(mistakes, "; ")
+	where := e.Field
+	if e.Key != "" {
+		where += "." + e.Key
+	}
+	return where + ": " + strings.Join(mistakes, "; ")
 }
 
 // LookUp is implemented by sources whose bodies are incomplete. It may be called again after a crash. An error is retried, and
