@@ -31,7 +31,7 @@ type shelf struct {
 	now    time.Time
 	all    []remediation.Message
 	others int
-	asked  []string // the incidents of which other runs were asked for
+	asked  []string    // the incidents of which other runs were asked for
 	endErr error       // of the next End only
 	dies   func() bool // asked by End: whether the process dies before it is done; nil: never
 }
