@@ -189,7 +189,7 @@ func redact(err error, secrets ...Value) error {
 	if clean == text {
 		return err
 	}
-	return &redactedError{text: clean, cause: err}
+	return &redactedError{text: clean, is: func(target error) bool { return errors.Is(err, target) }}
 }
 
 // hide takes secrets out of a text, in the forms in which a system echoes what it was sent. What is to be cut is cut afterwards: the beginning
@@ -217,14 +217,14 @@ func forms(secret string) []string {
 	return slices.Compact(all)
 }
 
-// redactedError answers errors.Is for its cause but does not hand it out: its text holds a secret.
+// redactedError answers errors.Is for its cause but does not hand it out, nor shows it to %#v: its text holds a secret.
 type redactedError struct {
-	text  string
-	cause error
+	text string
+	is   func(target error) bool
 }
 
 // Error gives the clean text.
 func (e *redactedError) Error() string { return e.text }
 
 // Is implements the hook of errors.Is.
-func (e *redactedError) Is(target error) bool { return errors.Is(e.cause, target) }
+func (e *redactedError) Is(target error) bool { return e.is(target) }
