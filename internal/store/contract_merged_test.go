@@ -29,19 +29,15 @@ func mergedIncident(w *world) {
 		w.t.Errorf("%d other runs are about the surviving incident, want 3", n)
 	}
 	w.clock.advance(2 * lease)
-	for _, id := range []string{run.ID, byKey.ID} {
-		v, err := w.Run(w.t.Context(), id)
-		must(w.t, err)
-		got, err := w.claim(remediation.Hint{Run: id, Version: v.Run.Version})
+	for _, one := range []remediation.Run{run, byKey} {
+		got, err := w.claim(remediation.Hint{Run: one.ID, Version: one.Version})
 		must(w.t, err)
 		if got.Run.Alert.IncidentID != "Q2" || got.Episode.IncidentID != "Q2" || !got.Episode.EndedAt.IsZero() {
 			w.t.Errorf("claimed after the merge: %+v of %q", got.Episode, got.Run.Alert.IncidentID)
 		}
 	}
 	w.hears(remediation.Acceptance{Resolved: []remediation.Resolution{{IncidentID: "Q2", At: noon.Add(time.Hour)}}})
-	v, err := w.Run(w.t.Context(), run.ID)
-	must(w.t, err)
-	got, err := w.Snapshot(w.t.Context(), remediation.SnapshotQuery{Run: v.Run.ID, Target: "api"})
+	got, err := w.Snapshot(w.t.Context(), remediation.SnapshotQuery{Run: run.ID, Target: "api"})
 	must(w.t, err)
 	if got.EndedAt.IsZero() {
 		w.t.Error("the end of the surviving incident did not end the run")
@@ -60,9 +56,7 @@ func personsEnd(w *world) {
 		r.IncidentID = "Q1"
 		w.hears(remediation.Acceptance{Resolved: []remediation.Resolution{r}})
 		w.clock.advance(2 * lease)
-		v, err := w.Run(w.t.Context(), run.ID)
-		must(w.t, err)
-		c, err := w.claim(remediation.Hint{Run: run.ID, Version: v.Run.Version})
+		c, err := w.claim(remediation.Hint{Run: run.ID, Version: run.Version})
 		must(w.t, err)
 		n, err := w.OtherRuns(w.t.Context(), remediation.Message{Run: run.ID})
 		must(w.t, err)
