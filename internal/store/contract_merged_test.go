@@ -37,7 +37,7 @@ func mergedIncident(w *world) {
 		}
 	}
 	w.hears(remediation.Acceptance{Resolved: []remediation.Resolution{{IncidentID: "Q2", At: noon.Add(time.Hour)}}})
-	got, err := w.Snapshot(w.t.Context(), remediation.SnapshotQuery{Run: run.ID, Target: "api"})
+	got, err := w.Snapshot(w.t.Context(), remediation.SnapshotQuery{Run: run.ID, Target: "api", MustFire: true})
 	must(w.t, err)
 	if got.EndedAt.IsZero() {
 		w.t.Error("the end of the surviving incident did not end the run")
