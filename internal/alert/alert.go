@@ -43,6 +43,10 @@ type Alert struct {
 	SelfResolving bool `json:"self_resolving,omitempty"`
 	// Merged: the signal resolved because its incident became part of another one, not because anything got well.
 	Merged bool `json:"merged,omitempty"`
+	// MergedInto is the id of that other incident, where the sender says it.
+	MergedInto string `json:"merged_into,omitempty"`
+	// EndedBy is who said that the alert is over, where that was a person and not the sender: nothing is known of anybody's health by it.
+	EndedBy string `json:"ended_by,omitempty"`
 }
 
 // Fingerprint identifies a label set. It is the hash of Prometheus' LabelSet.Fingerprint (FNV-1a over the sorted pairs,

@@ -2,6 +2,7 @@ package connect
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -193,7 +194,8 @@ func (a *API) prove(req *http.Request, secrets []Value) ([]Value, error) {
 	case a.cfg.Username != "":
 		password, err := a.cfg.Password.Read()
 		req.SetBasicAuth(a.cfg.Username, password.Reveal())
-		return append(secrets, password), err
+		encoded := base64.StdEncoding.EncodeToString([]byte(a.cfg.Username + ":" + password.Reveal()))
+		return append(secrets, password, Value(encoded)), err
 	default:
 		return secrets, nil
 	}

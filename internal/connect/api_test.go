@@ -126,7 +126,7 @@ func TestAPISecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if secrets, err := api.Authorize(req); err != nil || len(secrets) != 1 {
+	if secrets, err := api.Authorize(req); err != nil || len(secrets) != 2 { // the password, and as the header has it
 		t.Errorf("got %v", err)
 	}
 	if user, password, ok := req.BasicAuth(); !ok || user != "u" || password != "pw" {

@@ -3,11 +3,15 @@ package connect
 import (
 	"context"
 	"crypto/tls"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -181,26 +185,46 @@ func withContext(ctx context.Context, err error) error {
 // redact takes secrets out of an error's text. A system or proxy may echo what it was sent.
 func redact(err error, secrets ...Value) error {
 	text := err.Error()
-	clean := text
-	for _, s := range secrets {
-		if s != "" {
-			clean = strings.NewReplacer(s.Reveal(), hidden, url.QueryEscape(s.Reveal()), hidden).Replace(clean)
-		}
-	}
+	clean := hide(text, secrets...)
 	if clean == text {
 		return err
 	}
-	return &redactedError{text: clean, cause: err}
+	return &redactedError{text: clean, is: func(target error) bool { return errors.Is(err, target) }}
 }
 
-// redactedError answers errors.Is for its cause but does not hand it out: its text holds a secret.
+// hide takes secrets out of a text, in the forms in which a system echoes what it was sent. What is to be cut is cut afterwards: the beginning
+// of a secret is no secret that is looked for.
+func hide(text string, secrets ...Value) string {
+	for _, s := range secrets {
+		for _, form := range forms(s.Reveal()) {
+			text = strings.ReplaceAll(text, form, hidden)
+		}
+	}
+	return text
+}
+
+// forms are how a secret stands in a URL, in JSON, quoted, or in a header of basic authentication, and as it is.
+func forms(secret string) []string {
+	if secret == "" {
+		return nil
+	}
+	quoted := strconv.Quote(secret)
+	all := []string{secret, url.QueryEscape(secret), url.PathEscape(secret), quoted[1 : len(quoted)-1], base64.StdEncoding.EncodeToString([]byte(secret))}
+	if text, err := json.Marshal(secret); err == nil {
+		all = append(all, string(text[1:len(text)-1]))
+	}
+	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) }) // one may hold another
+	return slices.Compact(all)
+}
+
+// redactedError answers errors.Is for its cause but does not hand it out, nor shows it to %#v: its text holds a secret.
 type redactedError struct {
-	text  string
-	cause error
+	text string
+	is   func(target error) bool
 }
 
 // Error gives the clean text.
 func (e *redactedError) Error() string { return e.text }
 
 // Is implements the hook of errors.Is.
-func (e *redactedError) Is(target error) bool { return errors.Is(e.cause, target) }
+func (e *redactedError) Is(target error) bool { return e.is(target) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync"
 
 	logging "cloud.google.com/go/logging/apiv2"
@@ -15,7 +16,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// GoogleConfig is the connection `google_cloud`. Credentials are Application Default Credentials.
+// GoogleConfig is the connection `google_cloud`. Credentials are Application Default Credentials: only they, in Google's own library, may ask
+// the metadata server.
 type GoogleConfig struct {
 	// Project is the id of the Google Cloud project.
 	Project string `yaml:"project" rules:"required"`
@@ -128,15 +130,19 @@ func (c GoogleConfig) options(api, override string) ([]option.ClientOption, erro
 	if override != "" {
 		endpoint = override
 	}
+	dial := option.WithGRPCDialOption(grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+		return guardedDialer(connectTimeout).DialContext(ctx, "tcp", address)
+	}))
 	switch {
 	case endpoint == "" && c.Insecure:
 		return nil, fmt.Errorf("google_cloud: insecure: true needs an endpoint for %s", api)
 	case endpoint == "":
-		return nil, nil
+		return []option.ClientOption{dial}, nil
 	case !c.Insecure:
-		return []option.ClientOption{option.WithEndpoint(endpoint)}, nil
+		return []option.ClientOption{dial, option.WithEndpoint(endpoint)}, nil
 	}
 	return []option.ClientOption{
+		dial,
 		option.WithEndpoint(endpoint),
 		option.WithoutAuthentication(),
 		option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"cloud.google.com/go/logging/apiv2/loggingpb"
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
@@ -188,5 +189,25 @@ func TestNewGoogleRefuses(t *testing.T) {
 		if _, err := NewGoogle(t.Context(), c); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+}
+
+// The clients of Google's APIs dial as all others do: no endpoint leads them to a metadata server.
+func TestGoogleDialsNoMetadataServer(t *testing.T) {
+	t.Parallel()
+	g, err := NewGoogle(t.Context(), GoogleConfig{Project: "p", Region: "r", Endpoint: "169.254.169.254:80", Insecure: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = g.Close() })
+	services, err := g.Services(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	services.CallOptions.GetService = nil // which would try again
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := services.GetService(ctx, &runpb.GetServiceRequest{Name: "projects/p/locations/r/services/s"}); err == nil || !strings.Contains(err.Error(), "host refused") {
+		t.Errorf("got %v", err)
 	}
 }

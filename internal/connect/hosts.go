@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // hostList is a set of "host" and "host:port", in lower case and without a trailing dot.
@@ -64,6 +65,13 @@ func isMetadataName(host string) bool {
 		return !addressAllowed(addr)
 	}
 	return host == "metadata" || host == "metadata.google.internal"
+}
+
+// guardedDialer is how every client of this package dials. It judges the address that is dialled and not the name, each time: a name that is
+// looked up again may lead elsewhere. Addresses of private networks and of this machine are allowed: services, databases and stand-ins live
+// there, and no name or address that is dialled comes from an alert.
+func guardedDialer(timeout time.Duration) *net.Dialer {
+	return &net.Dialer{Timeout: min(connectTimeout, timeout), Control: refuseAddress}
 }
 
 // refuseAddress is a net.Dialer's Control: it sees the address after resolution, so that no name leads to a metadata server.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -70,9 +69,8 @@ func NewHTTPClient(cfg HTTPConfig) *http.Client {
 }
 
 func newTransport(cfg HTTPConfig) *http.Transport {
-	dialer := &net.Dialer{Timeout: min(connectTimeout, cfg.Timeout), Control: refuseAddress}
 	return &http.Transport{
-		DialContext:            dialer.DialContext,
+		DialContext:            guardedDialer(cfg.Timeout).DialContext,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, Certificates: cfg.Certificates},
 		TLSHandshakeTimeout:    connectTimeout,
 		ResponseHeaderTimeout:  cfg.Timeout,

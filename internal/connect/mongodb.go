@@ -215,7 +215,7 @@ func (d *mongoDialer) DialContext(ctx context.Context, network, address string) 
 	if isMetadataName(host) || !d.hosts[host] && !d.hosts[net.JoinHostPort(host, port)] {
 		return nil, fmt.Errorf("%w: %s is not among the hosts of the deployment", ErrHostRefused, address)
 	}
-	return (&net.Dialer{Control: refuseAddress}).DialContext(ctx, network, address)
+	return guardedDialer(connectTimeout).DialContext(ctx, network, address)
 }
 
 // MongoSession asks one deployment over one connection.

@@ -34,7 +34,8 @@ type PagerDutyConfig struct {
 	Token Secret `yaml:"token"`
 	// RoutingKey is the integration key with which incidents are opened through Events v2.
 	RoutingKey Secret `yaml:"routing_key"`
-	// From is the e-mail address of the PagerDuty user that acts; account keys need it.
+	// From is the e-mail address of the PagerDuty user that acts; account keys need it. It must be a user's that remediator has for itself: a
+	// person's own acknowledgements would pass for the robot's.
 	From string `yaml:"from"`
 	// Timeout of one call; 0 means 10 s.
 	Timeout time.Duration `yaml:"timeout"`

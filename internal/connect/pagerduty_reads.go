@@ -71,20 +71,59 @@ type Note struct {
 	CreatedAt time.Time
 }
 
-// Me tells who our token or, with an account key, which has no user, our From address is.
+// Me tells who acts by our token: its user or, with an account key, which has none, the user of our From address. Where there are both they
+// must be the same: PagerDuty writes down one of them as the one who acted, and the other's doings would be taken for ours, or ours for
+// somebody else's.
 func (p *PagerDuty) Me(ctx context.Context) (User, error) {
 	var user *pagerduty.User
 	err := p.do(ctx, call{doing: "asking who we are"}, func(ctx context.Context, api *pagerduty.Client) (err error) {
 		user, err = api.GetCurrentUserWithContext(ctx, pagerduty.GetCurrentUserOptions{})
 		return err
 	})
-	if err == nil {
+	switch {
+	case err == nil && (p.cfg.From == "" || strings.EqualFold(user.Email, p.cfg.From)):
 		return User{ID: user.ID, Email: user.Email}, nil
-	}
-	if p.cfg.From == "" || !userless(err) {
+	case err == nil:
+		return User{}, refused(systemPagerDuty, "asking who we are", "the token belongs to %s, but from names %s: both must be one user's, made for "+
+			"remediator alone", Line(user.Email, maxAddress), p.cfg.From)
+	case p.cfg.From == "" && userless(err):
+		return User{}, fmt.Errorf("%w; an account's key has no user: set from to the e-mail address of one made for remediator alone", err)
+	case !userless(err):
 		return User{}, err
+	default:
+		return p.userByEmail(ctx, p.cfg.From)
 	}
-	return p.userByEmail(ctx, p.cfg.From)
+}
+
+// maxAddress bounds an e-mail address that is told, in characters.
+const maxAddress = 254
+
+// Personal tells, in words, what speaks against a user being ours alone: that a phone rings for them, or that they are on call. "" is nothing.
+// A person's acknowledgements would pass for our own there. What cannot be read is an error.
+func (p *PagerDuty) Personal(ctx context.Context, user User) (string, error) {
+	const doing = "looking whether the user is a person"
+	if err := checkID(doing, user.ID); err != nil {
+		return "", err
+	}
+	var (
+		ways  *pagerduty.ListContactMethodsResponse
+		turns *pagerduty.ListOnCallsResponse
+	)
+	err := p.do(ctx, call{doing: doing}, func(ctx context.Context, api *pagerduty.Client) (err error) {
+		if ways, err = api.ListUserContactMethodsWithContext(ctx, user.ID); err == nil {
+			turns, err = api.ListOnCallsWithContext(ctx, pagerduty.ListOnCallOptions{UserIDs: []string{user.ID}, Limit: 1})
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return "", err
+	case len(turns.OnCalls) > 0:
+		return "is on call on the escalation policy " + Line(cmp.Or(turns.OnCalls[0].EscalationPolicy.Summary, turns.OnCalls[0].EscalationPolicy.ID), 100), nil
+	case slices.ContainsFunc(ways.ContactMethods, func(m pagerduty.ContactMethod) bool { return m.Type != "email_contact_method" }):
+		return "can be reached by more than e-mail", nil
+	}
+	return "", nil
 }
 
 // userless: an account key has no user of its own, and PagerDuty says so with a plain refusal.
@@ -168,6 +207,24 @@ func (p *PagerDuty) Incident(ctx context.Context, id string) (Incident, error) {
 		return Incident{}, err
 	}
 	return incidentOf(in), nil
+}
+
+// mergesFollowed bounds a chain of merges.
+const mergesFollowed = 5
+
+// Survivor reads an incident or, where that was merged into another one, the incident in which its alerts are now. A merge is for ever: what
+// is told on the merged one is told to nobody. The way to the survivor is the ids of those that were left for it, in order. A chain of more
+// than a few merges is an error.
+func Survivor(ctx context.Context, read func(ctx context.Context, id string) (Incident, error), id string) (in Incident, left []string, err error) {
+	for range mergesFollowed {
+		if in, err = read(ctx, id); err != nil || in.MergedInto == "" {
+			in.ID = id
+			return in, left, err
+		}
+		left, id = append(left, id), in.MergedInto
+	}
+	doing := "following the merges of incident " + left[0]
+	return Incident{}, left, &CallError{System: systemPagerDuty, Doing: doing, Err: fmt.Errorf("there are %d or more in a row", mergesFollowed)}
 }
 
 func (p *PagerDuty) read(ctx context.Context, doing, id string) (*pagerduty.Incident, error) {

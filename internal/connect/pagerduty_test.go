@@ -34,7 +34,7 @@ type answer struct {
 }
 
 // outsideContract are operations that the contract document does not hold.
-var outsideContract = map[string]bool{"GET /users": true, "POST /v2/enqueue": true}
+var outsideContract = map[string]bool{"GET /users": true, "GET /users/U1/contact_methods": true, "POST /v2/enqueue": true}
 
 func newAccount(t *testing.T, answers map[string][]answer) *account {
 	t.Helper()
@@ -185,6 +185,44 @@ func TestMeWithAnAccountKey(t *testing.T) {
 	}
 	if me, err := a.Me(t.Context()); err == nil {
 		t.Errorf("nobody: Me = %v", me)
+	}
+}
+
+// A token's user and the From address must be one user: PagerDuty writes down one of them.
+func TestMeMustBeOne(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, map[string][]answer{
+		"GET /users/me": {{body: `{"user":{"id":"U1","email":"BOT@example.com"}}`}, {body: `{"user":{"id":"U7","email":"ann@example.com"}}`}},
+	})
+	if me, err := a.Me(t.Context()); err != nil || me.ID != "U1" {
+		t.Errorf("Me = %v, %v", me, err)
+	}
+	if me, err := a.Me(t.Context()); err == nil || !strings.Contains(err.Error(), "ann@example.com, but from names bot@example.com") {
+		t.Errorf("two users: Me = %v, %v", me, err)
+	}
+}
+
+// A phone, or being on call, is a person's; e-mail alone is not, and what cannot be read is not known.
+func TestPersonal(t *testing.T) {
+	t.Parallel()
+	const mail, phone = `{"type":"email_contact_method"}`, `{"type":"phone_contact_method"}`
+	for name, c := range map[string]struct{ ways, turns, want string }{
+		"a robot":          {mail, "", ""},
+		"a phone":          {mail + "," + phone, "", "more than e-mail"},
+		"on call":          {mail, `{"escalation_policy":{"id":"E1","summary":"Backend"}}`, "on call on the escalation policy Backend"},
+		"nothing is known": {"", "", ""},
+	} {
+		a := newAccount(t, map[string][]answer{
+			"GET /users/U1/contact_methods": {{body: `{"contact_methods":[` + c.ways + `]}`}}, "GET /oncalls": {{body: `{"oncalls":[` + c.turns + `]}`}},
+		})
+		why, err := a.Personal(t.Context(), User{ID: "U1"})
+		if err != nil || (c.want == "") != (why == "") || !strings.Contains(why, c.want) {
+			t.Errorf("%s: %q, %v", name, why, err)
+		}
+	}
+	a := newAccount(t, map[string][]answer{"GET /users/U1/contact_methods": {{body: `{"contact_methods":[]}`}}, "GET /oncalls": {fault(http.StatusForbidden, 2010, "Access Denied")}})
+	if why, err := a.Personal(t.Context(), User{ID: "U1"}); err == nil {
+		t.Errorf("what cannot be read: %q", why)
 	}
 }
 

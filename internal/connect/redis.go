@@ -166,8 +166,7 @@ func (r *Redis) client(conn net.Conn, database int, password Value) *goredis.Cli
 
 // dial reaches the configured address alone, wherever its name leads, and no metadata server.
 func (r *Redis) dial(ctx context.Context) (net.Conn, error) {
-	dialer := &net.Dialer{Timeout: min(connectTimeout, r.cfg.Timeout), Control: refuseAddress}
-	conn, err := dialer.DialContext(ctx, "tcp", r.address)
+	conn, err := guardedDialer(r.cfg.Timeout).DialContext(ctx, "tcp", r.address)
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ func redisError(ctx context.Context, doing string, err error, mutates bool, secr
 	var said goredis.Error
 	answered := errors.As(err, &said)
 	if answered {
-		err = errors.New(Line(said.Error(), gistMost))
+		err = errors.New(Line(hide(said.Error(), secrets...), gistMost))
 	}
 	err = redact(withContext(ctx, err), secrets...)
 	if answered && isBusy(said.Error()) {

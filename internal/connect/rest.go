@@ -86,7 +86,7 @@ func (r *REST) Do(ctx context.Context, q Request, out any) error {
 		client = r.still
 	}
 	x := &exchange{client: client, call: call{system: r.cfg.System, doing: q.Doing, mutates: q.Mutates}}
-	if err := r.send(x, req, out); err != nil {
+	if err := r.send(x, req, out, secrets); err != nil {
 		return x.fail(ctx, err, secrets...)
 	}
 	if q.Answered != nil {
@@ -138,7 +138,7 @@ func encodeBody(body any) (io.Reader, string, error) {
 	}
 }
 
-func (r *REST) send(x *exchange, req *http.Request, out any) error {
+func (r *REST) send(x *exchange, req *http.Request, out any, secrets []Value) error {
 	resp, err := x.Do(req)
 	if err != nil {
 		return err
@@ -149,7 +149,7 @@ func (r *REST) send(x *exchange, req *http.Request, out any) error {
 	case err != nil:
 		return fmt.Errorf("reading the answer: %w", err)
 	case resp.StatusCode >= http.StatusMultipleChoices:
-		return fmt.Errorf("the answer is %s: %s", resp.Status, Line(string(body), gistMost))
+		return fmt.Errorf("the answer is %s: %s", resp.Status, Line(hide(string(body), secrets...), gistMost))
 	case out == nil || len(body) == 0 && resp.StatusCode != http.StatusOK: // 201, 202 or 204 with nothing more to say
 		return nil
 	}

@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
@@ -94,7 +95,8 @@ func (e *SecretError) Error() string {
 // Unwrap gives the cause.
 func (e *SecretError) Unwrap() error { return e.Err }
 
-// Value is a secret's content. Every way of printing or encoding it gives "[secret]"; Reveal gives the content.
+// Value is a secret's content. Every way of printing, encoding or storing it gives "[secret]"; Reveal gives the content. It is no key of a map:
+// JSON writes keys as they are.
 type Value string
 
 // Reveal gives the content. Its result must reach nothing but the wire or a comparison.
@@ -117,6 +119,12 @@ func (Value) MarshalJSON() ([]byte, error) { return []byte(`"` + hidden + `"`), 
 
 // MarshalYAML hides the content.
 func (Value) MarshalYAML() (any, error) { return hidden, nil }
+
+// MarshalBinary hides the content, from gob too.
+func (Value) MarshalBinary() ([]byte, error) { return []byte(hidden), nil }
+
+// Value hides the content from databases.
+func (Value) Value() (driver.Value, error) { return hidden, nil }
 
 // LogValue hides the content from slog.
 func (Value) LogValue() slog.Value { return slog.StringValue(hidden) }

@@ -2,15 +2,20 @@ package connect
 
 import (
 	"bytes"
+	"database/sql/driver"
+	"encoding/gob"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"text/template"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -120,6 +125,7 @@ func TestValueIsNeverPrinted(t *testing.T) {
 		printed = append(printed, string(b))
 	}
 	printed = append(printed, logged(v, held)...)
+	printed = append(printed, encoded(t, v)...)
 	for _, p := range printed {
 		for _, leak := range []string{testSecret, fmt.Sprintf("%x", testSecret), "s3cr3t"} {
 			if strings.Contains(strings.ToLower(p), leak) {
@@ -131,6 +137,50 @@ func TestValueIsNeverPrinted(t *testing.T) {
 		t.Errorf("Sprint = %q", got)
 	}
 }
+
+// encoded is the value as everything else that writes values would write it.
+func encoded(t *testing.T, v Value) []string {
+	t.Helper()
+	type document struct {
+		Attribute Value `xml:",attr"`
+		Token     Value
+		List      []Value
+	}
+	held := document{v, v, []Value{v}}
+	var binary, page bytes.Buffer
+	text, wrong := xml.Marshal(held)
+	inMap, noMap := json.Marshal(map[string]any{"token": v, "list": []any{v, &v}, "held": held})
+	stored, noStore := driver.DefaultParameterConverter.ConvertValue(v)
+	err := errors.Join(wrong, noMap, noStore, gob.NewEncoder(&binary).Encode(held), gob.NewEncoder(&binary).Encode(map[string]Value{"token": v}),
+		template.Must(template.New("").Parse("{{.}} {{printf \"%s %q\" . .}}")).Execute(&page, v))
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := errors.Join(errors.New("x"), fmt.Errorf("with %s and %w", v, fmt.Errorf("%#v", held)))
+	return []string{string(text), string(inMap), fmt.Sprint(stored), binary.String(), page.String(), failed.Error(), fmt.Sprintf("%#v %v", failed, map[Value]Value{v: v})}
+}
+
+// JSON writes the keys of a map as they are, whatever type they have.
+func TestNoMapIsKeyedBySecrets(t *testing.T) {
+	t.Parallel()
+	for _, pattern := range []string{"../*/*.go", "../*/*/*.go", "../../cmd/*/*.go"} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil || len(paths) == 0 {
+			t.Fatalf("%s: %v", pattern, err)
+		}
+		for _, path := range paths {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if keyed.Match(text) && filepath.Base(path) != "secret_test.go" {
+				t.Errorf("%s has a map whose keys are secrets", path)
+			}
+		}
+	}
+}
+
+var keyed = regexp.MustCompile(`map\[(?:connect\.)?Value\]`)
 
 func logged(v Value, held any) []string {
 	var text, js bytes.Buffer

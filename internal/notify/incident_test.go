@@ -160,8 +160,8 @@ func TestEscalateOnce(t *testing.T) {
 		first  error // of the first attempt
 		second []string
 	}{
-		{"an attempt that may have paged, and people are paged", "triggered", errOutage, []string{"incident"}},
-		{"an attempt that may have paged, and nobody is", "acknowledged", errOutage, []string{"incident", "escalate Q1"}},
+		{"an attempt that may have paged, and people are paged", "triggered", errOutage, nil},
+		{"an attempt that may have paged, and nobody is", "acknowledged", errOutage, []string{"escalate Q1"}},
 		{"an attempt that did nothing", "triggered", limit, []string{"escalate Q1"}},
 	}
 	for _, c := range cases {

@@ -3,7 +3,6 @@ package notify
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -83,11 +82,7 @@ func (n *Notifier) tellPagerDuty(ctx context.Context, m remediation.Message, thr
 		}
 		id = in.ID
 	}
-	got, err := n.tellIncident(ctx, pd, m, id)
-	if errors.Is(err, connect.ErrIncidentResolved) {
-		return told{state: remediation.MessageSkipped, remote: id, why: "the incident is resolved: nobody is called to it"}, nil
-	}
-	return got, err
+	return n.tellSurvivor(ctx, pd, m, id)
 }
 
 func (n *Notifier) tellIncident(ctx context.Context, pd pager, m remediation.Message, id string) (told, error) {
@@ -105,8 +100,6 @@ func (n *Notifier) tellIncident(ctx context.Context, pd pager, m remediation.Mes
 		return tellOnce(ctx, pd, m, id, func(text string) error { return pd.RequestResponders(ctx, id, m.People, text) })
 	case remediation.StatusUpdate:
 		return tellOnce(ctx, pd, m, id, func(text string) error { return pd.StatusUpdate(ctx, id, text) })
-	case remediation.Resolve:
-		return n.resolve(ctx, pd, m, id)
 	default:
 		if err := noteOnce(ctx, pd, m, id, m.ID, m.Text); err != nil {
 			return told{}, err

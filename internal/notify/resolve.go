@@ -14,9 +14,9 @@ var errOutbox = errors.New("asking the outbox")
 
 // resolve ends the incident only when nothing else of it is left: no other run and no other alert. Otherwise it says why on the
 // incident and leaves it to people.
-func (n *Notifier) resolve(ctx context.Context, pd pager, m remediation.Message, id string) (told, error) {
-	m.IncidentID = id
-	why, err := n.unresolvable(ctx, pd, m)
+func (n *Notifier) resolve(ctx context.Context, pd pager, m remediation.Message, at place) (told, error) {
+	id := at.id
+	why, err := n.unresolvable(ctx, pd, m, at)
 	if err != nil {
 		return told{}, err
 	}
@@ -30,16 +30,19 @@ func (n *Notifier) resolve(ctx context.Context, pd pager, m remediation.Message,
 	return told{state: remediation.MessageSkipped, remote: id, why: why}, nil
 }
 
-// unresolvable says why the incident must stay open, "" when it need not.
-func (n *Notifier) unresolvable(ctx context.Context, pd incidents, m remediation.Message) (string, error) {
-	others, err := n.cfg.Outbox.OtherRuns(ctx, m)
-	if err != nil {
-		return "", fmt.Errorf("%w for other runs of the incident: %w", errOutbox, err)
+// unresolvable says why the incident must stay open, "" when it need not. What was made for those that were merged into it counts too.
+func (n *Notifier) unresolvable(ctx context.Context, pd incidents, m remediation.Message, at place) (string, error) {
+	for _, id := range append(at.left, at.id) {
+		m.IncidentID = id
+		others, err := n.cfg.Outbox.OtherRuns(ctx, m)
+		if err != nil {
+			return "", fmt.Errorf("%w for other runs of the incident: %w", errOutbox, err)
+		}
+		if others > 0 {
+			return fmt.Sprintf("%d other run(s) of the incident are open, did not end well, or have an alert that still fires", others), nil
+		}
 	}
-	if others > 0 {
-		return fmt.Sprintf("%d other run(s) of the incident are open, did not end well, or have an alert that still fires", others), nil
-	}
-	alerts, err := pd.Alerts(ctx, m.IncidentID)
+	alerts, err := pd.Alerts(ctx, at.id)
 	if err != nil {
 		return "", fmt.Errorf("asking for the incident's other alerts: %w", err)
 	}

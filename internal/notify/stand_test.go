@@ -31,6 +31,7 @@ type shelf struct {
 	now    time.Time
 	all    []remediation.Message
 	others int
+	asked  []string    // the incidents of which other runs were asked for
 	endErr error       // of the next End only
 	dies   func() bool // asked by End: whether the process dies before it is done; nil: never
 }
@@ -78,7 +79,10 @@ func (s *shelf) End(ctx context.Context, sent remediation.Sent) error {
 	return nil
 }
 
-func (s *shelf) OtherRuns(context.Context, remediation.Message) (int, error) { return s.others, nil }
+func (s *shelf) OtherRuns(_ context.Context, m remediation.Message) (int, error) {
+	s.asked = append(s.asked, m.IncidentID)
+	return s.others, nil
+}
 
 // state gives a message as it is now.
 func (s *shelf) message(id string) remediation.Message {
@@ -142,7 +146,7 @@ func (p *pagerFake) FindAny(context.Context, string) (connect.Incident, bool, er
 	return p.incident, p.open, p.did("find any")
 }
 func (p *pagerFake) Incident(context.Context, string) (connect.Incident, error) {
-	return p.incident, p.did("incident")
+	return p.incident, nil // it is read before every word, and kept out of the calls
 }
 func (p *pagerFake) Alerts(context.Context, string) ([]connect.IncidentAlert, error) {
 	return p.alerts, p.did("alerts")

@@ -25,10 +25,10 @@ func TestAssign(t *testing.T) {
 		want     []string
 		state    remediation.MessageState
 	}{
-		"users":       {to: users, incident: connect.Incident{Status: "triggered"}, want: []string{"reassign Q1 [U1][]", "incident"}},
-		"a policy":    {to: policy, incident: connect.Incident{Status: "triggered"}, want: []string{"reassign Q1 [][E1]", "incident"}},
-		"our own":     {to: users, own: true, incident: connect.Incident{Status: "triggered"}, want: []string{"reassign Q1 [U1][]", "incident"}},
-		"who have it": {to: users, incident: connect.Incident{Status: "acknowledged"}, want: []string{"reassign Q1 [U1][]", "incident", "escalate Q1"}},
+		"users":       {to: users, incident: connect.Incident{Status: "triggered"}, want: []string{"reassign Q1 [U1][]"}},
+		"a policy":    {to: policy, incident: connect.Incident{Status: "triggered"}, want: []string{"reassign Q1 [][E1]"}},
+		"our own":     {to: users, own: true, incident: connect.Incident{Status: "triggered"}, want: []string{"reassign Q1 [U1][]"}},
+		"who have it": {to: users, incident: connect.Incident{Status: "acknowledged"}, want: []string{"reassign Q1 [U1][]", "escalate Q1"}},
 		"ids of nobody": {
 			to: users, failures: map[string][]error{"reassign Q1 [U1][]": {errPermanent}}, want: []string{"reassign Q1 [U1][]", "escalate Q1"},
 		},
@@ -38,20 +38,20 @@ func TestAssign(t *testing.T) {
 		},
 		"users in doubt": {
 			to: users, incident: connect.Incident{Status: "triggered"}, failures: map[string][]error{"reassign Q1 [U1][]": {errOutage}},
-			want: []string{"reassign Q1 [U1][]", "incident", "reassign Q1 [U1][]", "incident"}, // which changes nothing where they have it
+			want: []string{"reassign Q1 [U1][]", "reassign Q1 [U1][]"}, // which changes nothing where they have it
 		},
 		"a policy in doubt that has it": {
 			to: policy, incident: connect.Incident{Status: "triggered", EscalationPolicyID: "E1"}, failures: map[string][]error{"reassign Q1 [][E1]": {errOutage}},
-			want: []string{"reassign Q1 [][E1]", "incident"},
+			want: []string{"reassign Q1 [][E1]"},
 		},
 		"a policy in doubt that has not": {
 			to: policy, incident: connect.Incident{Status: "triggered", EscalationPolicyID: "E2"}, failures: map[string][]error{"reassign Q1 [][E1]": {errOutage}},
-			want: []string{"reassign Q1 [][E1]", "incident", "reassign Q1 [][E1]", "incident"},
+			want: []string{"reassign Q1 [][E1]", "reassign Q1 [][E1]"},
 		},
 		"ids of nobody in doubt": {
 			to: users, incident: connect.Incident{Status: "triggered"},
 			failures: map[string][]error{"reassign Q1 [U1][]": {errPermanent, errPermanent}, "escalate Q1": {errOutage}},
-			want:     []string{"reassign Q1 [U1][]", "escalate Q1", "incident", "reassign Q1 [U1][]"},
+			want:     []string{"reassign Q1 [U1][]", "escalate Q1", "reassign Q1 [U1][]"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

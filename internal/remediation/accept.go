@@ -135,6 +135,22 @@ func (e *Engine) learnSelf(ctx context.Context, set *rules.Set, name string) {
 		return
 	}
 	e.selves.Store(name, id)
+	e.warnShared(ctx, source, name)
+}
+
+// warnShared says once on the log that the user we act as seems to be a person's.
+func (e *Engine) warnShared(ctx context.Context, source sources.Self, name string) {
+	dedicated, ok := source.(sources.Dedicated)
+	if !ok {
+		return
+	}
+	switch why, err := dedicated.Shared(ctx, e.Connections()); {
+	case err != nil:
+		e.Log.Debug("whether the user we act as is ours alone could not be learned", "source", name, "error", err)
+	case why != "":
+		e.Log.Warn("the user we act as seems to be a person's: their acknowledgements would pass for our own and hold nothing; "+
+			"give remediator a user of its own", "source", name, "why", why)
+	}
 }
 
 // ours reports whether a delivery only tells of what we did ourselves. That an incident ended is news whoever ended it.
@@ -186,6 +202,7 @@ func (e *Engine) match(set *rules.Set, a *Acceptance) {
 		if sig.Status == alert.Resolved {
 			if sig.Merged {
 				a.Event.Note = strings.TrimPrefix(a.Event.Note+"; the incident was merged into another one: that is no recovery", "; ")
+				a.Moves = append(a.Moves, moves(sig, a.Event)...)
 				continue
 			}
 			a.Resolved = append(a.Resolved, resolution(sig, a.Event))
@@ -197,10 +214,19 @@ func (e *Engine) match(set *rules.Set, a *Acceptance) {
 	number(a)
 }
 
+// moves is where the runs of a merged incident go, none where its sender does not say.
+func moves(sig alert.Alert, event Event) []Move {
+	if sig.IncidentID == "" || sig.MergedInto == "" {
+		return nil
+	}
+	return []Move{{From: sig.IncidentID, To: sig.MergedInto, Key: sig.IncidentKey, At: endOf(sig, event)}}
+}
+
 func resolution(sig alert.Alert, event Event) Resolution {
 	r := Resolution{
 		Source: sig.Source, Episode: sig.Episode, IncidentID: sig.IncidentID, IncidentKey: sig.IncidentKey, At: endOf(sig, event),
 		Drill: event.Delivery.Drill != "",
+		By:    oneLine(sig.EndedBy),
 	}
 	if len(sig.Labels) > 0 {
 		r.Fingerprint = alert.Fingerprint(sig.Labels)

@@ -1,6 +1,7 @@
 package remediation
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/mixillo/remediator/internal/alert"
@@ -15,6 +16,17 @@ type Admission struct {
 	// Since is when the firing that joins began, where it is a later one than the run's own: an end that lies before it is told late, and is none.
 	Since time.Time
 	Why   string
+}
+
+// over reports whether the sender itself has said that the alert has ended. A person's word is none on its health.
+func (r Related) over() bool { return !r.EndedAt.IsZero() && r.EndedBy == "" }
+
+// endWords say how the alert ended.
+func (r Related) endWords() string {
+	if r.EndedBy != "" {
+		return fmt.Sprintf("%s resolved the incident at %s", r.EndedBy, clock(r.EndedAt))
+	}
+	return "the alert resolved at " + clock(r.EndedAt)
 }
 
 // incidentSkew is how much later than PagerDuty's incident the alert that opened it may claim to have started: two clocks.

@@ -61,8 +61,8 @@ func (v *visit) hear() {
 	a := v.approval
 	switch {
 	case !v.episode.EndedAt.IsZero():
-		v.closeQuestion("the alert resolved at " + clock(v.episode.EndedAt))
-		v.refuse(guard.Refuse(guard.NotFiring, "the alert resolved at %s", clock(v.episode.EndedAt)))
+		v.closeQuestion(v.episode.endWords())
+		v.refuse(guard.Refuse(guard.NotFiring, "%s", v.episode.endWords()))
 	case a != nil && a.Approved:
 		v.hearYes(*a)
 	case a != nil:

@@ -103,7 +103,7 @@ func (v *visit) stillWanted() *guard.Refusal {
 	}
 	switch {
 	case !v.episode.EndedAt.IsZero():
-		return guard.Refuse(guard.NotFiring, "the alert resolved at %s", clock(v.episode.EndedAt))
+		return guard.Refuse(guard.NotFiring, "%s", v.episode.endWords())
 	case v.run.Acted && v.run.RulesHash != current.Hash && v.run.Attempt == 0:
 		return guard.Refuse(guard.RulesChanged, "the rules were reloaded; no new rung is started by the old ones")
 	case len(v.run.Rules) == 0:

@@ -248,7 +248,7 @@ const (
 
 func (v *visit) await() {
 	switch {
-	case !v.episode.EndedAt.IsZero():
+	case v.episode.over():
 		v.tell(PagerDuty, Resolve, v.run.Detail)
 		v.end(Observed, "the alert resolved after run "+v.run.Parent+" had fixed it")
 	case !v.out.Now.Before(v.run.Until):

@@ -161,7 +161,7 @@ func (v *visit) signal() alert.Alert {
 		}
 		a = other
 	}
-	if !v.episode.EndedAt.IsZero() {
+	if v.episode.over() {
 		a.Status, a.EndsAt = alert.Resolved, v.episode.EndedAt
 	}
 	return a

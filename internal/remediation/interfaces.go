@@ -55,7 +55,15 @@ type Resolution struct {
 	IncidentKey string
 	Fingerprint string
 	At          time.Time
-	Drill       bool // it ends firings of drills alone; any other ends none of those
+	Drill       bool   // it ends firings of drills alone; any other ends none of those
+	By          string // the person who said so, which is no word on anybody's health; "" for the sender
+}
+
+// Move says that an incident was merged into another one: what was made for it is about that one from now on, and nobody looks at the old.
+type Move struct {
+	From, To string
+	Key      string    // of the incident that was merged, "" if it had none
+	At       time.Time // by key it moves only what began before: keys recur
 }
 
 // Acceptance is all that one event leads to, to be stored in one transaction.
@@ -65,6 +73,7 @@ type Acceptance struct {
 	Proposals []Proposal
 	Rulings   []Ruling // decided without a run: stale, unknown target
 	Resolved  []Resolution
+	Moves     []Move
 	Holds     []Hold
 	Messages  []Message // e.g. the escalation of a look-up that failed for good
 	// Again is the parked run that this is the next attempt of: its event is stored already. Nothing is stored when the run is not
@@ -118,6 +127,7 @@ type Related struct {
 	IncidentID  string
 	StartsAt    time.Time
 	EndedAt     time.Time // when its episode resolved; zero while it fires
+	EndedBy     string    // the person who said so; "" while only its sender did
 	State       State
 	Outcome     Outcome
 	Reason      guard.Reason
@@ -275,6 +285,6 @@ type Outbox interface {
 	// End records how it ended.
 	End(ctx context.Context, s Sent) error
 	// OtherRuns reports how many other runs of the incident are open, or done without being fixed or resolved by themselves, or fixed
-	// while an alert of which the sender tells the end still fires.
+	// while an alert of which the sender tells the end still fires. The incident is the message's or, where it names none, the run's.
 	OtherRuns(ctx context.Context, m Message) (int, error)
 }

@@ -2,13 +2,17 @@ package remediation_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/mixillo/remediator/internal/alert"
 	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/remediation"
+	"github.com/mixillo/remediator/internal/sources"
+	"github.com/mixillo/remediator/internal/store"
 )
 
 func TestReload(t *testing.T) {
@@ -105,6 +109,50 @@ func TestTheEndOfTheAlert(t *testing.T) {
 			}
 			w.expect(w.finish(id), end{Outcome: remediation.Fixed, Steps: oneApplied, Messages: messages})
 		})
+	}
+}
+
+// A person who resolves an incident says nothing of anybody's health: what is under way goes on and is verified as before, no new rung is
+// begun, nothing is begun at all, and the incident is left to its sender.
+func TestAPersonsResolveIsNoHealth(t *testing.T) {
+	t.Parallel()
+	word := func(w *world, by string) {
+		a := down(api)
+		a.Status, a.EndsAt, a.EndedBy, a.SelfResolving = alert.Resolved, w.now(), by, true
+		w.deliver("am", sources.Delivery{Alerts: []alert.Alert{a}, OccurredAt: w.now()})
+	}
+	const byAlert = `verify: {if: 'alert.status == "resolved" || health.ok', hold: 1m, within: 5m, every: 10s}`
+	firing := down(api)
+	firing.SelfResolving = true
+	verifying := func(t *testing.T, by string, parts ...string) (*world, store.RunView) {
+		w := newWorld(t, rule("cure", parts...))
+		id := w.fire(firing)
+		w.until(id, inPhase(remediation.PhaseVerify))
+		word(w, by)
+		return w, w.finish(id)
+	}
+	for by, want := range map[string]remediation.Outcome{"": remediation.Fixed, "Ann": remediation.NotFixed} {
+		if _, v := verifying(t, by, byAlert, "do: [{fake.act: {to: other}}]"); v.Run.Outcome != want {
+			t.Errorf("ended by %q: %s, want %s: %s", by, v.Run.Outcome, want, v.Run.Detail)
+		}
+	}
+	w, v := verifying(t, "Ann", "do: [{fake.act: {to: other}}, {fake.act: {to: good}}]")
+	if v.Run.Outcome != remediation.Inconclusive || w.scene(api).made("apply") != 1 {
+		t.Errorf("between two rungs: %s after %d calls: %s", v.Run.Outcome, w.scene(api).made("apply"), v.Run.Detail)
+	}
+	w, v = verifying(t, "Ann")
+	w.expect(v, end{Outcome: remediation.Fixed, Steps: oneApplied, Messages: toldFixed[:2]}) // and nothing resolves
+	follow := w.followUp(v.Run.ID)
+	must(t, w.visit(follow))
+	if told := w.told(follow); len(told) != 0 {
+		t.Errorf("the follow-up told %v on a person's word", told)
+	}
+	w = newWorld(t, rule("cure"))
+	id := w.fire(firing)
+	word(w, "Ann")
+	v = w.finish(id)
+	if w.scene(api).made("apply") != 0 || v.Run.Outcome != remediation.ResolvedItself || !strings.Contains(v.Run.Detail, "Ann resolved the incident at") {
+		t.Errorf("before the act: %s, %q", v.Run.Outcome, v.Run.Detail)
 	}
 }
 

@@ -147,7 +147,7 @@ func (v *visit) mayResolve() bool {
 	if v.run.Outcome != Fixed || rule == nil || rule.Tell.PagerDuty == nil || rule.Tell.PagerDuty.ResolveWhen != rules.ResolveFixed {
 		return false
 	}
-	return !v.run.Alert.SelfResolving || !v.episode.EndedAt.IsZero()
+	return !v.run.Alert.SelfResolving || v.episode.over()
 }
 
 func (v *visit) tellReminder(debt string, since time.Duration) {

@@ -35,6 +35,7 @@ type Incident struct {
 	Log            []IncidentStep `json:"log"`
 	ResolutionNote string         `json:"resolution_note,omitempty"`
 	SnoozedUntil   time.Time      `json:"snoozed_until,omitzero"`
+	MergedInto     string         `json:"merged_into,omitempty"` // id of the incident that its alerts went to
 }
 
 // Acknowledger is who took an incident in hand: a user id, or "" for the
@@ -103,6 +104,8 @@ type pagerDuty struct {
 	mu        sync.Mutex
 	incidents []*Incident
 	reopens   bool
+	keyOnly   bool              // the REST token is an account's and no user's
+	phone     string            // how users can be reached beside e-mail; "" for not at all
 	changes   []PagerDutyChange // oldest first
 	shifts    map[string]shift  // by POLICY/LEVEL, where it is not the account's
 }
@@ -200,7 +203,7 @@ func (p *pagerDuty) newAlert(wish Incident, at time.Time) Alert {
 func (p *pagerDuty) setStatus(inc *Incident, status string, by actor) {
 	inc.Status, inc.ChangedAt, inc.ChangedBy = status, time.Now().UTC(), by.id
 	if status != "acknowledged" {
-		inc.Acknowledgers = nil
+		inc.Acknowledgers, inc.SnoozedUntil = nil, time.Time{}
 	}
 	switch status {
 	case "acknowledged":

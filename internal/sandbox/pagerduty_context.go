@@ -53,6 +53,7 @@ func contextRoutes() map[string]answer {
 		"GET /services/{id}/change_events":          serviceChanges,
 		"GET /incidents/{id}/log_entries":           listLogEntries,
 		"POST /incidents/{id}/snooze":               snooze,
+		"GET /users/{id}/contact_methods":           listContactMethods,
 	}
 }
 
@@ -107,13 +108,14 @@ func serviceChanges(p *pagerDuty, c *call) (int, object, *problem) {
 // listOnCalls tells one entry for each level that somebody is on.
 func listOnCalls(p *pagerDuty, c *call) (int, object, *problem) {
 	var out []any
-	policies, schedules := c.URL.Query()["escalation_policy_ids[]"], c.URL.Query()["schedule_ids[]"]
+	q := c.URL.Query()
+	policies, schedules, users := q["escalation_policy_ids[]"], q["schedule_ids[]"], q["user_ids[]"]
 	for _, policy := range []string{defaultPolicy, "PEP0002"} {
 		for i := range accountPolicies()[policy] {
 			on := p.onLevel(policy, i+1)
 			schedule := pick(policy == defaultPolicy && i == 0, daySchedule, "")
 			if on.user == "" || len(policies) > 0 && !slices.Contains(policies, policy) ||
-				len(schedules) > 0 && !slices.Contains(schedules, schedule) {
+				len(schedules) > 0 && !slices.Contains(schedules, schedule) || len(users) > 0 && !slices.Contains(users, on.user) {
 				continue
 			}
 			out = append(out, on.rest(policy, schedule, i+1))
@@ -178,10 +180,14 @@ func snooze(p *pagerDuty, c *call) (int, object, *problem) {
 	case c.inc.Status == "resolved":
 		return 0, nil, &problem{http.StatusBadRequest, 1001, "Incident Already Resolved", []string{"Incident Already Resolved"}}
 	}
-	p.setStatus(c.inc, "acknowledged", c.by)
-	c.inc.SnoozedUntil = time.Now().UTC().Add(time.Duration(*req.Duration) * time.Second)
-	p.record(c.inc, c.by, "incident_snoozed", "incident.acknowledged", map[string]any{"seconds": *req.Duration})
+	p.snooze(c.inc, c.by, time.Duration(*req.Duration)*time.Second)
 	return http.StatusCreated, object{"incident": c.inc.rest()}, nil
+}
+
+func (p *pagerDuty) snooze(inc *Incident, by actor, d time.Duration) {
+	p.setStatus(inc, "acknowledged", by)
+	inc.SnoozedUntil = time.Now().UTC().Add(d)
+	p.record(inc, by, "incident_snoozed", "incident.acknowledged", map[string]any{"seconds": int64(d / time.Second)})
 }
 
 // listLogEntries shows what was told on the incident, newest first; of the log's other entries nothing is asked.
@@ -239,7 +245,6 @@ func (w *World) SetShift(s Shift) error {
 func (w *World) SnoozeEnds(incident string) error {
 	return w.pager.as(incident, func(inc *Incident) {
 		if !inc.SnoozedUntil.IsZero() {
-			inc.SnoozedUntil = time.Time{}
 			w.pager.unacknowledge(inc, actor{})
 		}
 	})
@@ -249,6 +254,9 @@ func contextVerbs() map[string]verb {
 	return map[string]verb{
 		"report-change": quiet((*World).ReportChange),
 		"set-shift":     only((*World).SetShift),
+		"human-snoozes": only(func(w *World, a aboutSnooze) error { return w.HumanSnoozes(a.Incident, a.Lasts) }),
+		"merge":         only(func(w *World, a aboutMerge) error { return w.MergeIncident(a.Incident, a.Into) }),
+		"account-key":   quiet(func(w *World, a flag) { w.SetAccountKey(a.On) }),
 		"snooze-ends":   only(func(w *World, a aboutIncident) error { return w.SnoozeEnds(a.Incident) }),
 	}
 }

@@ -48,15 +48,32 @@ func (inc *Incident) rest() object {
 		"status": inc.Status, "urgency": inc.Urgency, "incident_key": emptyIsNil(inc.Key), "service": serviceReference(inc.ServiceID),
 		"assignments": inc.assignments(), "assigned_via": "escalation_policy", "acknowledgements": inc.acknowledgements(),
 		"last_status_change_at": inc.ChangedAt.Format(time.RFC3339), "last_status_change_by": inc.changer(),
-		"escalation_policy": policyReference(inc.Policy), "teams": []any{}, "priority": priorityBy(inc.Priority), "resolve_reason": nil,
+		"escalation_policy": policyReference(inc.Policy), "teams": []any{}, "priority": priorityBy(inc.Priority), "resolve_reason": inc.resolveReason(),
 		"alert_counts": object{"all": len(inc.Alerts), "triggered": open, "resolved": len(inc.Alerts) - open},
-		"is_mergeable": true, "incident_type": object{"name": "incident_default"}, "pending_actions": []any{},
+		"is_mergeable": true, "incident_type": object{"name": "incident_default"}, "pending_actions": inc.pending(),
 		"first_trigger_log_entry": reference("trigger_log_entry", "log_entries", "R"+inc.ID, "Triggered through the API."),
 	})
 	if inc.Status == "resolved" {
 		out["resolved_at"] = inc.ChangedAt.Format(time.RFC3339)
 	}
 	return out
+}
+
+// resolveReason tells the incident that this one was merged into.
+func (inc *Incident) resolveReason() any {
+	if inc.MergedInto == "" {
+		return nil
+	}
+	into := Incident{ID: inc.MergedInto}
+	return object{"type": "merge_resolve_reason", "incident": incidentReference(&into)}
+}
+
+// pending is what PagerDuty will do by itself: a snooze ends.
+func (inc *Incident) pending() []any {
+	if inc.SnoozedUntil.IsZero() {
+		return []any{}
+	}
+	return []any{object{"type": "unacknowledge", "at": inc.SnoozedUntil.Format(time.RFC3339)}}
 }
 
 func (inc *Incident) changer() any {
@@ -182,6 +199,6 @@ func (inc *Incident) webhook() object {
 		"number": inc.Number, "status": inc.Status, "incident_key": emptyIsNil(inc.Key), "created_at": inc.CreatedAt.Format(time.RFC3339),
 		"title": inc.Title, "incident_type": object{"name": "incident_default"}, "service": serviceReference(inc.ServiceID),
 		"assignees": assignees, "escalation_policy": policyReference(inc.Policy), "teams": []any{}, "priority": priorityBy(inc.Priority),
-		"urgency": inc.Urgency, "conference_bridge": nil, "resolve_reason": nil,
+		"urgency": inc.Urgency, "conference_bridge": nil, "resolve_reason": inc.resolveReason(),
 	}
 }

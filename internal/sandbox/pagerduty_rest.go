@@ -246,7 +246,10 @@ func createResponderRequest(p *pagerDuty, c *call) (int, object, *problem) {
 	}}, nil
 }
 
-func getMe(*pagerDuty, *call) (int, object, *problem) {
+func getMe(p *pagerDuty, _ *call) (int, object, *problem) {
+	if p.keyOnly {
+		return 0, nil, invalid("User can't be found for an account-level token")
+	}
 	u, _ := userBy(func(u user) bool { return u.email == botEmail })
 	return http.StatusOK, object{"user": u.rest()}, nil
 }

@@ -27,7 +27,7 @@ type alertmanagerSampleAlert struct {
 }
 
 // Sign implements Sender: by the first bearer token, else by the password.
-func (a *Alertmanager) Sign(r *Request) error { return a.authorization().sign(r) }
+func (a *Alertmanager) Sign(r *Request) error { return a.proofs().sign(r) }
 
 // Sample implements Sender: a group of one alert, with a key of its own.
 func (a *Alertmanager) Sample(s Sample) ([]byte, error) {

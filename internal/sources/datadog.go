@@ -172,16 +172,10 @@ func (b *datadogBody) labels(transition string) map[string]string {
 		"alertname": cmp.Or(monitorName(b.Title), "monitor "+b.AlertID), "severity": severityOfPriority(b.Priority), "priority": b.Priority, "monitor": b.AlertID,
 		"transition": transition, "metric": b.Metric, "hostname": b.Hostname,
 	} {
+		delete(labels, name) // no tag stands for one of these, not even where it is empty
 		setLabel(labels, name, value)
 	}
 	return labels
-}
-
-// setLabel takes the label away where the value is empty.
-func setLabel(labels map[string]string, name, value string) {
-	if labels[name] = value; value == "" {
-		delete(labels, name)
-	}
 }
 
 func (b *datadogBody) annotations() map[string]string {

@@ -19,14 +19,18 @@ func init() {
 		configure: func(s Source, secret connect.Secret) {
 			g := s.(*Generic)
 			g.HMAC = HMAC{Header: "X-Signature", Secret: []connect.Secret{secret}, Prefix: "sha256="}
-			g.Labels = map[string]string{"alertname": "payload.name", "service": "payload.service"}
+			g.Labels = map[string]string{"alertname": "payload.name", "service": "payload.?service", "severity": "payload.severity"}
+			g.Firing = `payload.state == "open"`
 		},
 		sign: func(content string, body []byte) Request {
 			r := Request{Body: body}
-			setHeader(&r, "X-Signature", "sha256="+HMAC{}.signature(connect.Value(content), body))
+			header(&r).Set("X-Signature", "sha256="+HMAC{}.signature(connect.Value(content), body))
 			return r
 		},
-		bodies: []string{`{"name":"X","service":"api"}`, ` {"service":"api","name":"X","more":[{"a":null}]} `},
+		bodies: []string{
+			`{"name":"X","service":"api","severity":"critical","state":"open"}`,
+			` {"state":"closed","severity":"info","service":"api","name":"X","more":[{"a":null}]} `,
+		},
 	}
 }
 

@@ -191,7 +191,11 @@ func (p *PagerDuty) incident(d Delivery, event pagerDutyEvent) (Delivery, error)
 	if err != nil {
 		return Delivery{}, err
 	}
-	d.Alerts, d.Holds = []alert.Alert{p.stub(d, in)}, in.holds(event)
+	stub := p.stub(d, in)
+	if d.Type == incidentResolved && !stub.Merged && event.Agent.isUser() {
+		stub.EndedBy = event.Agent.name()
+	}
+	d.Alerts, d.Holds = []alert.Alert{stub}, in.holds(event)
 	d.Incomplete = d.Type != incidentResolved
 	return d, nil
 }
@@ -233,7 +237,8 @@ type pagerDutyIncident struct {
 	Priority      *pagerDutyReference `json:"priority"`
 	Urgency       string              `json:"urgency"`
 	ResolveReason *struct {
-		Type string `json:"type"`
+		Type     string             `json:"type"`
+		Incident pagerDutyReference `json:"incident"`
 	} `json:"resolve_reason"`
 }
 

@@ -50,9 +50,20 @@ func (p *PagerDuty) stub(d Delivery, in pagerDutyIncident) alert.Alert {
 	}
 	if d.Type == incidentResolved {
 		a.Status, a.EndsAt = alert.Resolved, d.OccurredAt
-		a.Merged = a.Annotations[noteResolveReason] == mergeResolve
+		a.Merged, a.MergedInto = in.merged()
 	}
 	return a
+}
+
+// merged reports whether the incident was resolved by becoming part of another one, and of which; "" where the body names none.
+func (in pagerDutyIncident) merged() (yes bool, into string) {
+	if in.ResolveReason == nil || in.ResolveReason.Type != mergeResolve {
+		return false, ""
+	}
+	if into = in.ResolveReason.Incident.ID; into == in.ID || !incidentID.MatchString(into) {
+		into = ""
+	}
+	return true, into
 }
 
 // reopened is the moment of the last reopening. Not every body of a reopened incident has it, but its event does.
@@ -91,6 +102,7 @@ type alertReader interface {
 	io.Closer
 	Me(ctx context.Context) (connect.User, error)
 	Alerts(ctx context.Context, incidentID string) ([]connect.IncidentAlert, error)
+	Incident(ctx context.Context, id string) (connect.Incident, error)
 }
 
 // Self gives the user id behind our own token, which PagerDuty names as the agent of what we did. It is asked for once.
@@ -110,6 +122,27 @@ func (p *PagerDuty) Self(ctx context.Context, connections connect.Set) (string, 
 	}
 	p.self = me.ID
 	return p.self, nil
+}
+
+// Shared asks PagerDuty whether the user that acts for us looks like a person's.
+func (p *PagerDuty) Shared(ctx context.Context, connections connect.Set) (string, error) {
+	client, err := connect.Get[interface {
+		io.Closer
+		Me(ctx context.Context) (connect.User, error)
+		Personal(ctx context.Context, user connect.User) (string, error)
+	}](connections, p.Connection)
+	if err != nil {
+		return "", err
+	}
+	me, err := client.Me(ctx)
+	if err != nil {
+		return "", err
+	}
+	why, err := client.Personal(ctx, me)
+	if why != "" {
+		why = me.Email + " " + why
+	}
+	return why, err
 }
 
 // LookUp reads the incident's alerts and gives each its labels. It is an error when there are none yet: a webhook can be faster than
@@ -138,7 +171,7 @@ func (p *PagerDuty) LookUp(ctx context.Context, connections connect.Set, d Deliv
 }
 
 func (p *PagerDuty) lookUp(ctx context.Context, client alertReader, stub alert.Alert) ([]alert.Alert, error) {
-	listed, err := client.Alerts(ctx, stub.IncidentID)
+	listed, stub, err := listAlerts(ctx, client, stub)
 	if err != nil {
 		return nil, err
 	}
@@ -159,6 +192,22 @@ func (p *PagerDuty) lookUp(ctx context.Context, client alertReader, stub alert.A
 		}
 	}
 	return oncePerEpisode(found), nil
+}
+
+// listAlerts reads the alerts of the stub's incident. Where that was merged into another one they are listed there, and nothing else will tell
+// of them: they are looked at as alerts of that one, whose own then are no news.
+func listAlerts(ctx context.Context, client alertReader, stub alert.Alert) ([]connect.IncidentAlert, alert.Alert, error) {
+	listed, err := client.Alerts(ctx, stub.IncidentID)
+	if err != nil || len(listed) > 0 {
+		return listed, stub, err
+	}
+	in, left, err := connect.Survivor(ctx, client.Incident, stub.IncidentID)
+	if err != nil || len(left) == 0 {
+		return nil, stub, err
+	}
+	stub.IncidentID, stub.Episode = in.ID, in.ID
+	listed, err = client.Alerts(ctx, in.ID)
+	return listed, stub, err
 }
 
 // labels gives at least one label set, all of them within bounds.

@@ -22,6 +22,7 @@ type fakePagerDuty struct {
 	me     string
 	err    error
 	asked  []string
+	into   string // the incident that Q1 was merged into, which has the alerts then
 }
 
 func (f *fakePagerDuty) Close() error { return nil }
@@ -33,7 +34,60 @@ func (f *fakePagerDuty) Me(context.Context) (connect.User, error) {
 
 func (f *fakePagerDuty) Alerts(_ context.Context, id string) ([]connect.IncidentAlert, error) {
 	f.asked = append(f.asked, id)
+	if f.into != "" && id != f.into {
+		return nil, f.err
+	}
 	return f.alerts, f.err
+}
+
+func (f *fakePagerDuty) Incident(_ context.Context, id string) (connect.Incident, error) {
+	if id == f.into {
+		return connect.Incident{ID: id, Status: connect.StatusTriggered}, f.err
+	}
+	return connect.Incident{ID: id, MergedInto: f.into}, f.err
+}
+
+// The webhook of an incident may be looked up after its alerts have gone to another one, of which nothing more will be told.
+func TestLookUpFollowsAMerge(t *testing.T) {
+	t.Parallel()
+	f := &fakePagerDuty{into: "Q2", alerts: []connect.IncidentAlert{listedAlert(nil)}}
+	got, err := lookUp(t, pagerDuty(t), f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Alerts) != 1 || got.Alerts[0].IncidentID != "Q2" || !strings.HasPrefix(got.Alerts[0].Episode, "Q2/") || got.Alerts[0].IncidentKey != "key-1" {
+		t.Errorf("got %+v", got.Alerts)
+	}
+}
+
+// A merge says where the alerts went; a person's resolve says who ended it, and a sender's own end neither.
+func TestHowAnIncidentEnded(t *testing.T) {
+	t.Parallel()
+	merge := func(into string) string {
+		return strings.Replace(acknowledgedBody(userAgent, "resolved"), `"type":"incident"`,
+			`"resolve_reason":{"type":"merge_resolve_reason","incident":{"id":"`+into+`"}},"type":"incident"`, 1)
+	}
+	for name, c := range map[string]struct {
+		body   string
+		merged bool
+		into   string
+		by     string
+	}{
+		"merged":                   {merge("Q2"), true, "Q2", ""},
+		"merged into what is none": {merge("../users/me"), true, "", ""},
+		"merged into itself":       {merge("Q1"), true, "", ""},
+		"by a person":              {acknowledgedBody(userAgent, "resolved"), false, "", "Ann"},
+		"by its integration":       {acknowledgedBody(robotAgent, "resolved"), false, "", ""},
+		"by nobody":                {acknowledgedBody("null", "resolved"), false, "", ""},
+	} {
+		d, err := pagerDuty(t).Parse([]byte(c.body), received)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := d.Alerts[0]; a.Merged != c.merged || a.MergedInto != c.into || a.EndedBy != c.by {
+			t.Errorf("%s: merged %t into %q, ended by %q", name, a.Merged, a.MergedInto, a.EndedBy)
+		}
+	}
 }
 
 var began = time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)

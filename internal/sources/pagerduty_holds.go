@@ -34,7 +34,7 @@ func (in pagerDutyIncident) holds(e pagerDutyEvent) []Hold {
 		h.IncidentKey = *in.Key
 	}
 	if e.Agent.isUser() {
-		h.By, h.ByID = clip(cmp.Or(e.Agent.Summary, e.Agent.ID)), e.Agent.ID
+		h.By, h.ByID = e.Agent.name(), e.Agent.ID
 	}
 	h.Lifted = in.lifts(e.EventType)
 	if !h.Lifted && (!in.acknowledges(e.EventType) || h.ByID == "") {
@@ -60,6 +60,9 @@ func (in pagerDutyIncident) lifts(eventType string) bool {
 		return false
 	}
 }
+
+// name is what a reader knows the one by who is referred to.
+func (r *pagerDutyReference) name() string { return clip(cmp.Or(r.Summary, r.ID)) }
 
 func (r *pagerDutyReference) isUser() bool {
 	return r != nil && r.ID != "" && (r.Type == "user_reference" || r.Type == "user")

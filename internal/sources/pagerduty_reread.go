@@ -13,7 +13,6 @@ import (
 // incidentReader is the part of the PagerDuty client that is asked how an incident stands.
 type incidentReader interface {
 	alertReader
-	Incident(ctx context.Context, id string) (connect.Incident, error)
 	FindOpen(ctx context.Context, incidentKey string) (connect.Incident, bool, error)
 }
 
@@ -60,29 +59,14 @@ func readStanding(ctx context.Context, client incidentReader, a alert.Alert, sel
 	return s, nil
 }
 
-// mergesFollowed bounds a chain of merges.
-const mergesFollowed = 5
-
 // incidentOf finds the incident that the alert is in now. A merge resolves the incident that an alert was in and says nothing of anybody's
 // health: the alert has gone to another one.
 func incidentOf(ctx context.Context, client incidentReader, a alert.Alert) (connect.Incident, bool, error) {
-	in, found, err := incidentAtFirst(ctx, client, a)
-	for range mergesFollowed {
-		if err != nil || in.MergedInto == "" {
-			break
-		}
-		in, err = client.Incident(ctx, in.MergedInto)
-	}
-	return in, found && err == nil && in.MergedInto == "", err
-}
-
-// incidentAtFirst finds the incident by its id; by its key only where the id is not known, because keys recur.
-func incidentAtFirst(ctx context.Context, client incidentReader, a alert.Alert) (connect.Incident, bool, error) {
 	switch {
 	case a.IncidentID != "":
-		in, err := client.Incident(ctx, a.IncidentID)
+		in, _, err := connect.Survivor(ctx, client.Incident, a.IncidentID)
 		return in, err == nil, err
-	case a.IncidentKey != "":
+	case a.IncidentKey != "": // only where the id is not known, because keys recur
 		return client.FindOpen(ctx, a.IncidentKey)
 	default:
 		return connect.Incident{}, false, nil

@@ -220,11 +220,13 @@ func TestRereadFollowsAMerge(t *testing.T) {
 		"merged once":        {merged{2, connect.StatusTriggered}, Standing{Known: true, Firing: true}},
 		"merged twice":       {merged{3, connect.StatusTriggered}, Standing{Known: true, Firing: true}},
 		"and resolved there": {merged{2, connect.StatusResolved}, Standing{Known: true, Detail: "its incident in PagerDuty is resolved"}},
-		"without an end":     {merged{90, connect.StatusTriggered}, Standing{Detail: "PagerDuty has no open incident for it"}},
 	} {
 		got, err := readStanding(t.Context(), c.in, alert.Alert{IncidentID: "Q1", IncidentKey: "k"}, func() (string, error) { return "us", nil })
 		if diff := cmp.Diff(c.want, got); diff != "" || err != nil {
 			t.Errorf("%s: %v (-want +got):\n%s", name, err, diff)
 		}
 	}
+	endless := merged{90, connect.StatusTriggered}
+	_, err := readStanding(t.Context(), endless, alert.Alert{IncidentID: "Q1"}, func() (string, error) { return "us", nil })
+	wantError(t, err, "following the merges of incident Q1")
 }

@@ -95,7 +95,7 @@ func (ps proofs) sign(r *Request) error {
 		wrong = errors.Join(wrong, err)
 	}
 	if wrong == nil {
-		return errors.New("no proof is configured")
+		return errNoProof
 	}
 	return wrong
 }
@@ -105,32 +105,6 @@ type byAuthorization struct{ authorization }
 
 func (byAuthorization) check() error            { return nil }
 func (a byAuthorization) judge(r Request) error { return a.authorization.judge(r.Header) }
-
-func (a byAuthorization) sign(r *Request) error {
-	out := &http.Request{Header: http.Header{}}
-	if len(a.bearer) > 0 {
-		token, err := readSecret(a.bearer[0], minKeyBytes)
-		if err != nil {
-			return fmt.Errorf("bearer_token: %w", err)
-		}
-		out.Header.Set("Authorization", "Bearer "+token.Reveal())
-	} else {
-		password, err := readSecret(a.basic.Password, minPasswordBytes)
-		if err != nil {
-			return fmt.Errorf("basic_auth: %w", err)
-		}
-		out.SetBasicAuth(a.basic.Username, password.Reveal())
-	}
-	setHeader(r, "Authorization", out.Header.Get("Authorization"))
-	return nil
-}
-
-func setHeader(r *Request, name, value string) {
-	if r.Header == nil {
-		r.Header = http.Header{}
-	}
-	r.Header.Set(name, value)
-}
 
 var headerName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$`)
 
@@ -189,7 +163,7 @@ func (t TokenHeader) sign(r *Request) error {
 	if err != nil {
 		return fmt.Errorf("token_header: %w", err)
 	}
-	setHeader(r, t.Name, secret.Reveal())
+	header(r).Set(t.Name, secret.Reveal())
 	return nil
 }
 
@@ -279,7 +253,7 @@ func (m HMAC) sign(r *Request) error {
 	if err != nil {
 		return fmt.Errorf("hmac: %w", err)
 	}
-	setHeader(r, m.Header, m.Prefix+m.signature(secret, r.Body))
+	header(r).Set(m.Header, m.Prefix+m.signature(secret, r.Body))
 	return nil
 }
 

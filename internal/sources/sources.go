@@ -133,6 +133,12 @@ type Self interface {
 	Self(ctx context.Context, connections connect.Set) (agentID string, err error)
 }
 
+// Dedicated is implemented by sources whose Self is a user that people could share with us. Shared says in words what speaks for that, "" for
+// nothing: what they do would pass for our own. An error is only that it cannot be learned.
+type Dedicated interface {
+	Shared(ctx context.Context, connections connect.Set) (why string, err error)
+}
+
 // Kind is one registered kind of source. New is given the source's name in the rules file.
 type Kind struct {
 	Name string

@@ -22,7 +22,7 @@ func init() {
 			},
 			sign: func(content string, body []byte) Request {
 				r := Request{Body: body}
-				setHeader(&r, "X-Remediator-Token", content)
+				header(&r).Set("X-Remediator-Token", content)
 				return r
 			},
 		}

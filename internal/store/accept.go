@@ -156,7 +156,7 @@ func admissionKeys(batch []*waiting) []string {
 		for _, p := range w.acceptance.Proposals {
 			keys = append(keys, "admit:"+p.Run.Target)
 		}
-		if len(w.acceptance.Resolved) > 0 || w.acceptance.Again != "" {
+		if len(w.acceptance.Resolved)+len(w.acceptance.Moves) > 0 || w.acceptance.Again != "" {
 			keys = append(keys, runsKey)
 		}
 	}
@@ -197,6 +197,11 @@ func (in *admission) store(ctx context.Context, a remediation.Acceptance) error 
 	}
 	for _, r := range a.Resolved {
 		if err := endEpisodes(ctx, in.lazy, r, in.now); err != nil {
+			return err
+		}
+	}
+	for _, m := range a.Moves {
+		if err := moveRuns(ctx, in.lazy, m); err != nil {
 			return err
 		}
 	}

@@ -110,7 +110,7 @@ func (c *commit) run(ctx context.Context) error {
 	}
 	a := run.Alert
 	err = c.t.QueryRow(ctx, []any{&run.Version}, `UPDATE runs SET version = version + 1, state = $1, outcome = $2, reason = $3, acted = $4,
-		lease_owner = $5, lease_until = $6, due_at = $7, incident_key = $8, incident_id = $9, data = $10, parked = $14
+		lease_owner = $5, lease_until = $6, due_at = $7, incident_key = $8, incident_id = COALESCE(NULLIF(incident_id, ''), $9), data = $10, parked = $14
 		WHERE id = $11 AND epoch = $12 AND lease_owner = $13 RETURNING version`,
 		string(run.State), string(run.Outcome), string(run.Reason), flag(run.Acted), owner, micros(c.Lease), micros(due),
 		a.IncidentKey, a.IncidentID, data, run.ID, run.Epoch, c.owner, parked(run))
@@ -322,7 +322,8 @@ func debtSQL(d remediation.Debt) (query string, args []any) {
 	}
 }
 
-// spawn inserts the follow-ups. What is known of the end of their parents' alerts is theirs too: nobody will say it again.
+// spawn inserts the follow-ups. What is known of the end of their parents' alerts, and where their incidents have gone, is theirs too: nobody
+// will say it again.
 func (c *commit) spawn(ctx context.Context) error {
 	for _, run := range c.Spawn {
 		due := run.WakeAt
@@ -332,7 +333,8 @@ func (c *commit) spawn(ctx context.Context) error {
 		if err := insertRun(ctx, c.t, run, due); err != nil {
 			return err
 		}
-		_, err := c.t.Exec(ctx, `UPDATE runs SET ended_at = (SELECT p.ended_at FROM runs AS p WHERE p.id = $1) WHERE id = $2 AND $1 <> ''`, run.Parent, run.ID)
+		_, err := c.t.Exec(ctx, `UPDATE runs SET (ended_at, ended_by, incident_id) = (SELECT p.ended_at, p.ended_by, p.incident_id FROM runs AS p WHERE p.id = $1)
+			WHERE id = $2 AND $1 <> ''`, run.Parent, run.ID)
 		if err != nil {
 			return fmt.Errorf("telling follow-up %s whether the alert has ended: %w", run.ID, err)
 		}

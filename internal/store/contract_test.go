@@ -67,6 +67,8 @@ func coreContract() map[string]func(*world) {
 		"an end told late":              lateEnd,
 		"siblings of the key":           siblingsOfTheKey,
 		"siblings on the target":        siblingsOnTheTarget,
+		"merged incident":               mergedIncident,
+		"a person's end":                personsEnd,
 		"acts of later":                 actsOfLater,
 		"acts are renewed":              actsAreRenewed,
 		"outbox order":                  outboxOrder,

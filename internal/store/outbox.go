@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -157,8 +158,8 @@ func endMessage(ctx context.Context, t tx, e remediation.Sent) (l remediation.La
 	return l, absent(err)
 }
 
-// OtherRuns counts the other runs of the message's incident that keep it from being over; see countSiblings. A message that belongs to
-// no run goes by the incident it names.
+// OtherRuns counts the other runs of the message's incident that keep it from being over; see countSiblings. The incident
+// that the message names goes before the one that its run is known to be about.
 func (s *Store) OtherRuns(ctx context.Context, m remediation.Message) (int, error) {
 	r := s.db.reader()
 	own, err := readOwn(ctx, r, m.Run)
@@ -167,5 +168,6 @@ func (s *Store) OtherRuns(ctx context.Context, m remediation.Message) (int, erro
 	} else if err != nil {
 		return 0, err
 	}
+	own.IncidentID = cmp.Or(m.IncidentID, own.IncidentID)
 	return countSiblings(ctx, r, own)
 }

@@ -37,15 +37,15 @@ func flag(b bool) int64 {
 	return 0
 }
 
-const selectRelated = `SELECT id, source, episode, incident_key, incident_id, starts_at, ended_at, state, outcome, reason, acted FROM runs`
+const selectRelated = `SELECT id, source, episode, incident_key, incident_id, starts_at, ended_at, ended_by, state, outcome, reason, acted FROM runs`
 
 func scanRelated(r row) (remediation.Related, error) {
 	var (
 		one                 remediation.Related
 		starts, ends, acted int64
 	)
-	err := r.Scan(&one.ID, &one.Source, &one.Episode, &one.IncidentKey, &one.IncidentID, &starts, &ends, &one.State, &one.Outcome,
-		&one.Reason, &acted)
+	err := r.Scan(&one.ID, &one.Source, &one.Episode, &one.IncidentKey, &one.IncidentID, &starts, &ends, &one.EndedBy, &one.State,
+		&one.Outcome, &one.Reason, &acted)
 	one.StartsAt, one.EndedAt, one.Acted = fromMicros(starts), fromMicros(ends), acted != 0
 	return one, err
 }
@@ -69,20 +69,33 @@ func relatedRuns(ctx context.Context, t tx, run remediation.Run) ([]remediation.
 	return all, nil
 }
 
-const endEpisodesSQL = `UPDATE runs SET ended_at = $1 WHERE (ended_at = 0 OR state <> 'done' AND ended_at < $1) AND joined_at <= $1 AND (origin = 'drill') = ($7 = 1) AND (source = $2 AND episode = $3
+const endEpisodesSQL = `UPDATE runs SET ended_at = $1, ended_by = $7
+	WHERE (ended_at = 0 OR state <> 'done' AND ended_at < $1 AND $7 = '' OR ended_by <> '' AND $7 = '') AND joined_at <= $1 AND (origin = 'drill') = ($8 = 1) AND (source = $2 AND episode = $3
 	OR incident_id = $4 AND ($6 = '' OR fingerprint = $6) AND starts_at <= $1
 	OR incident_key = $5 AND ($6 = '' OR fingerprint = $6) AND starts_at <= $1)`
 
 // endEpisodes records that a firing ended, on the runs it made. By the key of an incident it ends only what began before: keys recur. An
-// end that is told late does not end what has joined a run since.
+// end that is told late does not end what has joined a run since; a person's word does not take the place of the sender's, but gives way to it.
 func endEpisodes(ctx context.Context, t tx, r remediation.Resolution, now time.Time) error {
 	at := r.At
 	if at.IsZero() {
 		at = now
 	}
-	_, err := t.Exec(ctx, endEpisodesSQL, micros(at), r.Source, orNull(r.Episode), orNull(r.IncidentID), orNull(r.IncidentKey), r.Fingerprint, flag(r.Drill))
+	_, err := t.Exec(ctx, endEpisodesSQL, micros(at), r.Source, orNull(r.Episode), orNull(r.IncidentID), orNull(r.IncidentKey), r.Fingerprint, r.By,
+		flag(r.Drill))
 	if err != nil {
 		return fmt.Errorf("recording the end of episode %s: %w", r.Episode, err)
+	}
+	return nil
+}
+
+// moveRuns makes the runs of an incident that was merged into another one runs of that one, those that have ended too: what is left of them
+// keeps it open.
+func moveRuns(ctx context.Context, t tx, m remediation.Move) error {
+	_, err := t.Exec(ctx, `UPDATE runs SET incident_id = $2 WHERE incident_id = $1
+		OR incident_id = '' AND incident_key = $3 AND ended_at = 0 AND starts_at <= $4`, m.From, m.To, orNull(m.Key), micros(m.At))
+	if err != nil {
+		return fmt.Errorf("moving the runs of incident %s to %s: %w", m.From, m.To, err)
 	}
 	return nil
 }
@@ -91,7 +104,7 @@ func endEpisodes(ctx context.Context, t tx, r remediation.Resolution, now time.T
 func joins(ctx context.Context, t tx, a remediation.Admission, of alert.Alert) error {
 	var err error
 	if a.Anew {
-		_, err = t.Exec(ctx, `UPDATE runs SET ended_at = 0 WHERE id = $1`, a.Joins)
+		_, err = t.Exec(ctx, `UPDATE runs SET ended_at = 0, ended_by = '' WHERE id = $1`, a.Joins)
 	}
 	if err == nil && !a.Since.IsZero() {
 		_, err = t.Exec(ctx, `UPDATE runs SET joined_at = $1 WHERE id = $2 AND fingerprint = $3 AND joined_at < $1`,
@@ -103,19 +116,21 @@ func joins(ctx context.Context, t tx, a remediation.Admission, of alert.Alert) e
 	return nil
 }
 
-const selectRun = `SELECT data, version, epoch, lease_owner, lease_until, state FROM runs`
+const selectRun = `SELECT data, version, epoch, lease_owner, lease_until, state, incident_id FROM runs`
 
+// scanRun reads a run. Its incident may have been merged into another one since it was last written.
 func scanRun(r row) (remediation.Run, error) {
 	var (
 		run                        remediation.Run
-		data, owner                string
+		data, owner, incident      string
 		version, epoch, leaseUntil int64
 		state                      remediation.State
 	)
-	if err := r.Scan(&data, &version, &epoch, &owner, &leaseUntil, &state); err != nil {
+	if err := r.Scan(&data, &version, &epoch, &owner, &leaseUntil, &state, &incident); err != nil {
 		return run, err
 	}
 	err := decode(data, &run)
+	run.Alert.IncidentID = incident
 	run.Version, run.Epoch, run.State, run.LeaseOwner, run.LeaseUntil = version, epoch, state, owner, fromMicros(leaseUntil)
 	return run, err
 }
@@ -239,12 +254,12 @@ func readOwn(ctx context.Context, t tx, run string) (placed, error) {
 }
 
 const siblingsSQL = `SELECT count(*) FROM runs WHERE id <> $1 AND origin NOT IN ('follow_up', 'drill')
-	AND (state <> 'done' OR outcome NOT IN ('fixed', 'resolved_itself') OR outcome = 'fixed' AND self_resolving = 1 AND ended_at = 0)
+	AND (state <> 'done' OR outcome NOT IN ('fixed', 'resolved_itself') OR self_resolving = 1 AND (ended_at = 0 AND outcome = 'fixed' OR ended_by <> ''))
 	AND NOT (target = $2 AND state = 'done' AND outcome = 'refused' AND created_at <= $7)
-	AND (incident_id = $3 OR incident_key = $4 AND (ended_at = 0 OR (incident_id = '' OR $5 = '') AND ended_at > $6))`
+	AND (incident_id = $3 OR incident_key = $4 AND (ended_at = 0 OR ended_by <> '' AND self_resolving = 1 OR (incident_id = '' OR $5 = '') AND ended_at > $6))`
 
 // countSiblings counts the other runs of the incident that are open, or done without being fixed or resolved by themselves, or fixed while
-// their sender, which would open the incident again, still says that they fire. The same incident is one id, or one key while both fired
+// their sender, which would open the incident again, still says that they fire, whatever a person has said. The same incident is one id, or one key while both fired
 // and no ids say otherwise; of what still fires they cannot, because there is one open incident of a key. Follow-ups and drills do not count, nor what
 // was refused earlier on the same target: the run itself is its next attempt.
 func countSiblings(ctx context.Context, t tx, own placed) (int, error) {

@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,7 +90,8 @@ func (c *commit) run() error {
 	if !ok || !c.view.holds(old, c.Run.Epoch) {
 		return remediation.ErrFenced
 	}
-	next := run{Run: c.Run, ended: old.ended, joined: old.joined, due: c.Due(), linked: old.linked}
+	next := run{Run: c.Run, ended: old.ended, by: old.by, joined: old.joined, due: c.Due(), linked: old.linked}
+	next.Alert.IncidentID = cmp.Or(old.Alert.IncidentID, next.Alert.IncidentID) // it may have been merged into another one meanwhile
 	next.Version, next.LeaseOwner, next.LeaseUntil, next.parked = old.Version+1, c.view.owner, c.Lease, c.Run.Parks()
 	if c.Lease.IsZero() || next.State == remediation.Done {
 		next.LeaseOwner, next.LeaseUntil = "", time.Time{}
@@ -233,13 +235,16 @@ func (c *commit) debts() {
 	}
 }
 
-// spawn inserts the follow-ups. What is known of the end of their parents' alerts is theirs too: nobody will say it again.
+// spawn inserts the follow-ups. What is known of the end of their parents' alerts, and where their incidents have gone, is theirs too: nobody
+// will say it again.
 func (c *commit) spawn() {
 	for _, r := range c.Spawn {
 		due := r.WakeAt
 		if due.IsZero() {
 			due = c.Now
 		}
-		put(c.t, c.t.runs, r.ID, run{Run: r, due: due, ended: c.t.runs[r.Parent].ended})
+		parent := c.t.runs[r.Parent]
+		r.Alert.IncidentID = cmp.Or(parent.Alert.IncidentID, r.Alert.IncidentID)
+		put(c.t, c.t.runs, r.ID, run{Run: r, due: due, ended: parent.ended, by: parent.by})
 	}
 }

@@ -40,6 +40,7 @@ func (in *admission) store(a remediation.Acceptance) {
 	for _, r := range a.Resolved {
 		in.endEpisodes(r)
 	}
+	in.moves(a.Moves)
 	in.holds(a.Holds)
 	for _, p := range a.Proposals {
 		in.propose(p, a.Again != "")
@@ -87,9 +88,24 @@ func (in *admission) endEpisodes(r remediation.Resolution) {
 		at = in.now
 	}
 	for id, one := range in.t.runs {
-		if (one.ended.IsZero() || one.State != remediation.Done && one.ended.Before(at)) && one.endedBy(r, at) {
-			one.ended = at
+		later := one.State != remediation.Done && one.ended.Before(at) || one.by != ""
+		if (one.ended.IsZero() || later && r.By == "") && one.endedBy(r, at) {
+			one.ended, one.by = at, r.By
 			put(in.t, in.t.runs, id, one)
+		}
+	}
+}
+
+// moves makes the runs of incidents that were merged into others runs of those.
+func (in *admission) moves(moves []remediation.Move) {
+	for _, m := range moves {
+		for id, one := range in.t.runs {
+			a := one.Alert
+			byKey := a.IncidentID == "" && m.Key != "" && a.IncidentKey == m.Key && one.ended.IsZero() && !a.StartsAt.After(m.At)
+			if a.IncidentID == m.From || byKey {
+				one.Alert.IncidentID = m.To
+				put(in.t, in.t.runs, id, one)
+			}
 		}
 	}
 }
@@ -136,7 +152,7 @@ func (in *admission) propose(p remediation.Proposal, again bool) {
 func (in *admission) join(a remediation.Admission, of alert.Alert) {
 	one := in.t.runs[a.Joins]
 	if a.Anew {
-		one.ended = time.Time{}
+		one.ended, one.by = time.Time{}, ""
 	}
 	if a.Since.After(one.joined) && alert.Fingerprint(of.Labels) == alert.Fingerprint(one.Alert.Labels) {
 		one.joined = a.Since

@@ -148,14 +148,15 @@ func (v *View) End(ctx context.Context, e remediation.Sent) error {
 	})
 }
 
-// OtherRuns counts the other runs of the message's incident that keep it from being over. A message that belongs to no run goes by the
-// incident it names.
+// OtherRuns counts the other runs of the message's incident that keep it from being over. The incident that the message names goes
+// before the one that its run is known to be about.
 func (v *View) OtherRuns(ctx context.Context, m remediation.Message) (n int, err error) {
 	err = v.read(ctx, func(r *rows) error {
 		own, known := r.runs[m.Run]
 		if !known {
-			own.Alert.IncidentID, own.Alert.IncidentKey = m.IncidentID, m.IncidentKey
+			own.Alert.IncidentKey = m.IncidentKey
 		}
+		own.Alert.IncidentID = cmp.Or(m.IncidentID, own.Alert.IncidentID)
 		n = r.siblings(own)
 		return nil
 	})

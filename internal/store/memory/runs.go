@@ -14,6 +14,7 @@ import (
 type run struct {
 	remediation.Run
 	ended  time.Time // when its episode resolved; zero while it fires
+	by     string    // the person who said so; "" for its sender
 	joined time.Time // when the newest firing of its alert began that has joined it; zero: none has
 	due    time.Time // when it needs a visit if nothing else happens; zero: never
 	linked bool      // it is in the fleet's chain
@@ -27,7 +28,7 @@ func (r run) related() remediation.Related {
 	a := r.Alert
 	return remediation.Related{
 		ID: r.ID, Source: a.Source, Episode: a.Episode, IncidentKey: a.IncidentKey, IncidentID: a.IncidentID, StartsAt: a.StartsAt,
-		EndedAt: r.ended, State: r.State, Outcome: r.Outcome, Reason: r.Reason, Acted: r.Acted,
+		EndedAt: r.ended, EndedBy: r.by, State: r.State, Outcome: r.Outcome, Reason: r.Reason, Acted: r.Acted,
 	}
 }
 
@@ -133,10 +134,13 @@ func (r *rows) siblings(own run) int {
 
 func (r run) endedWell() bool {
 	over := !r.Alert.SelfResolving || !r.ended.IsZero()
-	return r.State == remediation.Done && (r.Outcome == remediation.Fixed && over || r.Outcome == remediation.ResolvedItself)
+	return r.State == remediation.Done && !r.firesOn() && (r.Outcome == remediation.Fixed && over || r.Outcome == remediation.ResolvedItself)
 }
 
 func (r run) sharesIncident(own remediation.Related) bool {
 	sameKey := own.IncidentKey != "" && r.Alert.IncidentKey == own.IncidentKey
-	return r.isOf(own) || sameKey && r.ended.IsZero()
+	return r.isOf(own) || sameKey && (r.ended.IsZero() || r.firesOn())
 }
+
+// firesOn: a person has said that it is over, and the sender, which will tell the end, has not.
+func (r run) firesOn() bool { return r.Alert.SelfResolving && !r.ended.IsZero() && r.by != "" }
