@@ -245,8 +245,8 @@ func FuzzGeneric(f *testing.F) {
 	for _, name := range captured(f, "generic") {
 		f.Add(readTestdata(f, name))
 	}
+	s := monitor()
 	f.Fuzz(func(t *testing.T, body []byte) {
-		s := monitor()
 		d, err := s.Parse(body, received)
 		if err != nil {
 			return
