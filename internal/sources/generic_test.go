@@ -196,7 +196,7 @@ func TestGenericCostsAreBounded(t *testing.T) {
 	began := time.Now()
 	d, err := g.Parse([]byte(`{"l":[`+strings.Repeat("1,", 100)+`1]}`), received)
 	if err != nil || !strings.Contains(d.Warning, "cost more than 1000000 together") || len(d.Alerts) == 0 || len(d.Alerts) > 50 {
-		t.Errorf("%v, %d alerts, the warning %q", err, len(d.Alerts), d.Warning)
+		t.Fatalf("%v, %d alerts, the warning %q", err, len(d.Alerts), d.Warning)
 	}
 	_, err = g.Parse([]byte(`{"l":[`+strings.Repeat("1,", 900)+`1]}`), received)
 	wantError(t, err, "cost limit exceeded")
@@ -249,8 +249,8 @@ func FuzzGeneric(f *testing.F) {
 	for _, name := range captured(f, "generic") {
 		f.Add(readTestdata(f, name))
 	}
+	s := monitor()
 	f.Fuzz(func(t *testing.T, body []byte) {
-		s := monitor()
 		d, err := s.Parse(body, received)
 		if err != nil {
 			return

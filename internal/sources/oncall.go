@@ -145,8 +145,12 @@ func (s *OnCall) fires(d Delivery, b onCallBody, at time.Time) (Delivery, error)
 	if d.Type == onCallUnresolve {
 		a.StartsAt, a.Episode = at, alert.Episode(b.Group.ID, at)
 	}
-	if a.Labels = b.labels(); checkLabels(a.Labels) != nil {
-		return Delivery{}, checkLabels(a.Labels)
+	a.Labels = b.labels()
+	if a.Labels["alertname"] == "" {
+		return Delivery{}, errors.New("the alert group has neither a title nor a label alertname")
+	}
+	if err := checkLabels(a.Labels); err != nil {
+		return Delivery{}, err
 	}
 	d.Alerts = []alert.Alert{a}
 	return d, nil

@@ -145,6 +145,9 @@ func (s *Opsgenie) Parse(body []byte, received time.Time) (Delivery, error) {
 func (s *Opsgenie) fires(d Delivery, in opsgenieAlert) (Delivery, error) {
 	a := s.alert(in)
 	a.Labels = in.labels()
+	if a.Labels["alertname"] == "" {
+		return Delivery{}, errors.New("the alert has neither a message nor a detail alertname")
+	}
 	if err := checkLabels(a.Labels); err != nil {
 		return Delivery{}, err
 	}

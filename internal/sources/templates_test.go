@@ -219,7 +219,8 @@ func TestSendersRefuse(t *testing.T) {
 		{"oncall/created", `"alert group created"`, `""`, "has no type"},
 		{"oncall/created", `"id": "I6HNZGUFG4K11"`, `"id": ""`, "has no id"},
 		{"oncall/created", `"2026-11-23T03:02:55.231148Z"`, `null`, "no created_at"},
-		{"oncall/created-text", `"API is down"`, `""`, "no labels"},
+		{"oncall/created-text", `"API is down"`, `""`, "neither a title nor"},
+		{"opsgenie/create-plain", `"API is down"`, `" "`, "neither a message nor"},
 	} {
 		body := string(readTestdata(t, c.sender+".json"))
 		if !strings.Contains(body, c.old) {
