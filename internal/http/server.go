@@ -9,20 +9,14 @@ import (
 	nethttp "net/http"
 	"os"
 	"path/filepath"
-	"time"
 )
 
-// Limits of a connection. A sender waits at most 5 s for an answer (PagerDuty); the times above that bound what a broken one may hold.
-const (
-	readHeaderTimeout = 5 * time.Second
-	readTimeout       = 10 * time.Second
-	writeTimeout      = 30 * time.Second
-	idleTimeout       = time.Minute
-	maxHeaderBytes    = 64 << 10
-)
+// maxHeaderBytes bounds a request's header. Senders' headers have some hundred bytes; read, one holds many times its size.
+const maxHeaderBytes = 16 << 10
 
 // Server serves the edge on TCP and on a unix socket. Safe for concurrent use.
 type Server struct {
+	edge   *edge
 	tcp    *nethttp.Server
 	socket *nethttp.Server
 }
@@ -30,30 +24,31 @@ type Server struct {
 // New makes a server that listens nowhere yet. It registers metrics: make one per Registerer.
 func New(c Config) *Server {
 	e := newEdge(c)
-	return &Server{tcp: e.server(byTCP), socket: e.server(bySocket)}
+	return &Server{edge: e, tcp: e.server(byTCP), socket: e.server(bySocket)}
 }
 
 func (e *edge) server(by road) *nethttp.Server {
+	timeouts := e.cfg.Limits().Timeouts
 	return &nethttp.Server{
 		Handler:           e.router(by),
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
+		ReadHeaderTimeout: timeouts.ReadHeader,
+		ReadTimeout:       timeouts.Read,
+		WriteTimeout:      timeouts.Write,
+		IdleTimeout:       timeouts.Idle,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(e.cfg.Log.Handler(), slog.LevelDebug),
 	}
 }
 
-// Serve serves the listener until Shutdown, which is no error. Who comes through a unix socket has the API's right without a token: its
-// file's mode guards it (see ListenSocket).
+// Serve serves the listener until Shutdown, which is no error; over TCP, within the bounds of connections. Who comes through a unix socket
+// has the API's right without a token: its file's mode guards it (see ListenSocket).
 func (s *Server) Serve(l net.Listener) error {
-	server := s.tcp
-	if l.Addr().Network() == "unix" {
-		server = s.socket
+	server, at := s.socket, l.Addr()
+	if at.Network() != "unix" {
+		server, l = s.tcp, newCrowd(l, s.edge.cfg.Limits, s.edge.cfg.Log)
 	}
 	if err := server.Serve(l); err != nil && !errors.Is(err, nethttp.ErrServerClosed) {
-		return fmt.Errorf("serving %s: %w", l.Addr(), err)
+		return fmt.Errorf("serving %s: %w", at, err)
 	}
 	return nil
 }
