@@ -27,7 +27,8 @@ func DefaultBounds() Bounds { return Bounds{Alerts: 5_000, Labels: 64, LabelByte
 // Keep leaves out the alerts that are out of bounds, and says so in the delivery's Warning: one must not take the others of its group
 // with it. A delivery of too many alerts, or one of which none is left, is an error: it is stored and flagged, never acted on.
 func (b Bounds) Keep(d Delivery) (Delivery, error) {
-	bare := Delivery{DedupKey: d.DedupKey, Type: d.Type, OccurredAt: d.OccurredAt}
+	bare := d
+	bare.Alerts, bare.Holds, bare.Incomplete = nil, nil, false
 	if len(d.Alerts) > b.Alerts {
 		return bare, fmt.Errorf("it holds %d alerts, more than %d", len(d.Alerts), b.Alerts)
 	}
