@@ -1,9 +1,11 @@
 package http
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"net"
+	nethttp "net/http"
 	"net/netip"
 	"sync"
 	"time"
@@ -43,7 +45,7 @@ func (c *crowd) Accept() (net.Conn, error) {
 		}
 		from := prefixOf(conn.RemoteAddr())
 		if c.enter(from) {
-			return &counted{Conn: conn, leave: sync.OnceFunc(func() { c.leave(from) })}, nil
+			return &counted{Conn: conn, head: true, leave: sync.OnceFunc(func() { c.leave(from) })}, nil
 		}
 		c.turnAway(conn)
 	}
@@ -110,10 +112,56 @@ func (c *crowd) turnAway(conn net.Conn) {
 	}()
 }
 
-// counted is a connection that gives its place back when it is closed.
+// maxHeaderLines bounds the lines of a request's header. Senders have twenty; read, a line of five bytes holds a hundred.
+const maxHeaderLines = 128
+
+var errHeaderLines = errors.New("the header has too many lines")
+
+// counted is a connection that gives its place back when it is closed, and breaks off a header of too many lines while it comes in: once
+// net/http has read one, its memory is spent. Reads are made one after the other, as net/http does.
 type counted struct {
 	net.Conn
 	leave func()
+
+	head  bool // a header comes in
+	blank bool // its present line is empty so far, and not the first
+	lines int
+}
+
+// Read counts what it reads of a header.
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	for _, b := range p[:n] {
+		if !c.head {
+			break
+		}
+		c.count(b)
+	}
+	if c.lines > maxHeaderLines {
+		return 0, errHeaderLines
+	}
+	return n, err
+}
+
+func (c *counted) count(b byte) {
+	const handshake = 0x16 // how TLS begins: its lines cannot be seen
+	switch {
+	case b == '\n' && c.blank, b == handshake && c.lines == 0:
+		c.head = false
+	case b == '\n':
+		c.lines++
+		c.blank = true
+	case b != '\r':
+		c.blank = false
+	}
+}
+
+// follow tells a connection, as http.Server.ConnState, that its next request comes. One that was sent before the answer to the former is
+// not counted right; nobody sends POST so.
+func follow(conn net.Conn, state nethttp.ConnState) {
+	if c, ok := conn.(*counted); ok && state == nethttp.StateIdle {
+		c.head, c.blank, c.lines = true, false, 0
+	}
 }
 
 // Close closes the connection.

@@ -6,7 +6,9 @@ import (
 	"io"
 	"net"
 	nethttp "net/http"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -125,37 +127,117 @@ func TestPrefixOf(t *testing.T) {
 		"192.0.2.7:80": "192.0.2.7/32", "[::ffff:192.0.2.7]:80": "192.0.2.7/32", "[2001:db8:1:2:3:4:5:6]:80": "2001:db8:1:2::/64",
 		"[fe80::1%eth0]:80": "fe80::/64",
 	} {
-		if got := prefixOf(text(addr)).String(); got != want {
+		if got := prefixOf(shownAs(addr)).String(); got != want {
 			t.Errorf("%s counts for %s, want %s", addr, got, want)
 		}
 	}
 }
 
-// text is an address as it is shown.
-type text string
+// shownAs is an address as it is shown.
+type shownAs string
 
-func (text) Network() string  { return "tcp" }
-func (a text) String() string { return string(a) }
+func (shownAs) Network() string  { return "tcp" }
+func (a shownAs) String() string { return string(a) }
 
-// TestHeadersAreBounded: a header too large is refused before it costs much.
+// TestHeadersAreBounded: a header too large, or of too many lines, is broken off; what follows a header is not counted for one.
 func TestHeadersAreBounded(t *testing.T) {
 	t.Parallel()
-	s := newStand(accepting)
-	conn := dialFrom(t, "127.0.0.1", serving(t, s))
-	go func() {
-		_, _ = io.WriteString(conn, "POST /v1/webhooks/pagerduty HTTP/1.1\r\nHost: x\r\n")
-		for i := range 1_000_000 {
-			if _, err := fmt.Fprintf(conn, "x%d: y\r\n", i); err != nil {
-				return
+	addr := serving(t, newStand(accepting))
+	lines := func(n int) string { return strings.Repeat("x: y\r\n", n) }
+	const first, last = "POST /v1/webhooks/pagerduty HTTP/1.1\r\nHost: x\r\n", "Content-Length: 1000\r\n\r\n"
+	body := strings.Repeat("\n", 1000)
+	for name, c := range map[string]struct {
+		requests []string
+		code     int // of the last
+	}{
+		"as many lines as may be":  {[]string{first + lines(maxHeaderLines-3) + last + body}, 202},
+		"one line more":            {[]string{first + lines(maxHeaderLines-2) + last + body}, 400},
+		"lines without an end":     {[]string{first + lines(100_000)}, 400},
+		"a line without an end":    {[]string{first + "x: " + strings.Repeat("y", 1<<20)}, 431},
+		"the second request's":     {[]string{first + last + body, first + lines(maxHeaderLines) + last + body}, 400},
+		"two requests of many":     {[]string{first + lines(100) + last + body, first + lines(100) + last + body}, 202},
+		"header's lines in a body": {[]string{first + last + strings.Repeat("x: y\r\n", 200)[:1000]}, 202},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn := dialFrom(t, "127.0.0.1", addr)
+			answers := bufio.NewReader(conn)
+			for i, request := range c.requests {
+				go func() { _, _ = io.WriteString(conn, request) }()
+				resp, err := nethttp.ReadResponse(answers, nil)
+				if err != nil && c.code == 400 { // or cut off, as it depends on how much of it came at once
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, _ = io.Copy(io.Discard, resp.Body)
+				_ = resp.Body.Close()
+				if i == len(c.requests)-1 && resp.StatusCode != c.code {
+					t.Errorf("answered %d, want %d", resp.StatusCode, c.code)
+				}
 			}
+		})
+	}
+}
+
+// readBy counts what a server reads.
+type readBy struct {
+	net.Listener
+	bytes atomic.Int64
+}
+
+func (l *readBy) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	return &readConn{conn, l}, err
+}
+
+type readConn struct {
+	net.Conn
+	by *readBy
+}
+
+func (c *readConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.by.bytes.Add(int64(n))
+	return n, err
+}
+
+// TestHeldConnectionsAreCheap: what a connection holds whose header, of as many small lines as may be, never ends.
+func TestHeldConnectionsAreCheap(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &readBy{Listener: inner}
+	s := newStand(accepting)
+	s.limits.ReadHeader, s.limits.Read = time.Minute, time.Minute
+	server := New(s.cfg)
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(func() { _ = server.tcp.Close() })
+	var header strings.Builder
+	header.WriteString("POST / HTTP/1.1\r\n")
+	for i := range maxHeaderLines - 2 {
+		fmt.Fprintf(&header, "x%d: %s\r\n", i, strings.Repeat("y", 50))
+	}
+	const held, most = 200, 64 << 10
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for range held {
+		_, _ = io.WriteString(dialFrom(t, "127.0.0.1", inner.Addr().String()), header.String())
+	}
+	for deadline := time.Now().Add(30 * time.Second); l.bytes.Load() < int64(held*header.Len()); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the server has read %d bytes", l.bytes.Load())
 		}
-	}()
-	resp, err := nethttp.ReadResponse(bufio.NewReader(conn), nil)
-	if err == nil {
-		defer func() { _ = resp.Body.Close() }()
-		if resp.StatusCode != 431 {
-			t.Errorf("answered %d", resp.StatusCode)
-		}
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	each := (after.HeapInuse + after.StackInuse - before.HeapInuse - before.StackInuse) / held
+	t.Logf("%d bytes a connection, the client's part included", each)
+	if each > most || each < 4<<10 {
+		t.Errorf("a connection holds %d bytes", each)
 	}
 }
 

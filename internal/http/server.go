@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 )
 
-// maxHeaderBytes bounds a request's header. Senders' headers have some hundred bytes; read, one holds many times its size.
-const maxHeaderBytes = 16 << 10
+// maxHeaderBytes bounds a request's header. Senders' have some hundred.
+const maxHeaderBytes = 8 << 10
 
 // Server serves the edge on TCP and on a unix socket. Safe for concurrent use.
 type Server struct {
@@ -36,6 +36,7 @@ func (e *edge) server(by road) *nethttp.Server {
 		WriteTimeout:      timeouts.Write,
 		IdleTimeout:       timeouts.Idle,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnState:         follow,
 		ErrorLog:          slog.NewLogLogger(e.cfg.Log.Handler(), slog.LevelDebug),
 	}
 }

@@ -90,14 +90,14 @@ type sourceLimits struct {
 	Rate    *Rate  `yaml:"rate"`
 }
 
-// DefaultIntake holds where the file says nothing. A process within it stays below 256 MiB whatever it is sent, and takes a storm of 100,000
-// deliveries of one source in a minute.
+// DefaultIntake holds where the file says nothing. Within it a process stays below 256 MiB under attack (a connection holds up to 40 KiB), and
+// takes a storm of 100,000 deliveries of one source in a minute.
 func DefaultIntake() Intake {
 	bounds := sources.DefaultBounds()
 	return Intake{
 		MaxBody: 1 << 20, MaxHeld: 64 << 20, InFlight: 256, Patience: time.Second,
 		Alerts: bounds.Alerts, Labels: bounds.Labels, Label: Bytes(bounds.LabelBytes),
-		Rate: Rate{PerSecond: 2_000, Burst: 10_000}, Connections: 4096, PerAddress: 512,
+		Rate: Rate{PerSecond: 2_000, Burst: 10_000}, Connections: 2560, PerAddress: 512,
 		Timeouts: Timeouts{ReadHeader: 5 * time.Second, Read: 10 * time.Second, Write: 30 * time.Second, Idle: time.Minute},
 	}
 }

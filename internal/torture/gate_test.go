@@ -41,9 +41,6 @@ rules:
     match: [alertname="Down"]
     target: {from: service}
     mode: observe
-    gather:
-      health: {http.get: {url: "{{ .Target.Health }}"}}
-    if: health.sick
 `
 
 // gateKey is the secret of every source of a gate.
@@ -61,12 +58,12 @@ func newGate(t *testing.T, dir string, dsn string, rows database, more string) *
 	for name, value := range map[string]string{"secret": gateKey, "token": "a-token-of-pagerduty"} {
 		succeed(t, os.WriteFile(filepath.Join(dir, name), []byte(value), 0o600))
 	}
-	text := []byte("version: 1\n" + more + "connections: {pagerduty: {endpoint: \"http://127.0.0.1:1\", insecure: true, token_file: " +
-		filepath.Join(dir, "token") + ", from: bot@example.com}}\nsources:\n" + g.sources() + gateRules)
-	succeed(t, os.WriteFile(path, text, 0o600))
+	text := "version: 1\n" + more + "connections: {pagerduty: {endpoint: \"http://127.0.0.1:1\", insecure: true, token_file: " +
+		filepath.Join(dir, "token") + ", from: bot@example.com}}\nsources:\n" + g.sources()
 	var err error
-	g.set, err = rules.Load(path, text, rules.Options{})
+	g.set, err = rules.Load(path, []byte(text), rules.Options{}) // the sources, to sign as their senders do
 	succeed(t, err)
+	succeed(t, os.WriteFile(path, []byte(text+gateRules), 0o600))
 	g.start()
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -227,7 +224,9 @@ func byHand(source, id string, labels map[string]string, at time.Time) request {
 
 // with proves the request with a secret, for the two senders that the torture knows itself.
 func (r request) with(key string) request {
-	r.signed.Header = r.signed.Header.Clone()
+	if r.signed.Header = r.signed.Header.Clone(); r.signed.Header == nil {
+		r.signed.Header = http.Header{}
+	}
 	if r.source == pagerDutySource {
 		r.signed.Header.Set("X-PagerDuty-Signature", "v1="+sign(key, r.signed.Body))
 	} else {

@@ -218,7 +218,7 @@ func TestSeriesStayFlat(t *testing.T) {
 
 // of is the request with a body, proved.
 func (r request) of(body []byte) request {
-	r.signed.Body, r.signed.Header = body, http.Header{}
+	r.signed.Body = body
 	return r.with(gateKey)
 }
 
