@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -36,7 +38,8 @@ type harm struct {
 
 type attacker struct {
 	attack
-	over  time.Time
+	ctx   context.Context
+	there sync.WaitGroup // slow sockets that have still to be opened
 	slow  atomic.Int64
 	turns atomic.Int64
 	mu    sync.Mutex
@@ -49,16 +52,27 @@ func attackAlways(in io.Reader, out io.Writer) error {
 	if err := json.NewDecoder(in).Decode(&a.attack); err != nil {
 		return err
 	}
-	a.over = time.Now().Add(a.Lasts)
+	var stop context.CancelFunc
+	a.ctx, stop = context.WithCancel(context.Background())
+	defer stop()
+	hits := a.hits()
 	var all sync.WaitGroup
+	a.there.Add(a.Sockets)
 	for i := range a.Sockets {
 		all.Go(func() { a.creep(i) })
 	}
-	for name, hit := range a.hits() {
+	for name, hit := range hits {
 		all.Go(func() { a.repeat(name, hit) })
 	}
+	a.there.Wait()
+	if _, err := io.WriteString(out, "{}\n"); err != nil { // all are there
+		return err
+	}
+	time.Sleep(a.Lasts)
+	stop()
+	over := time.Now()
 	all.Wait()
-	a.harm.Closed, a.harm.Slow = time.Since(a.over), a.slow.Load()
+	a.harm.Closed, a.harm.Slow = time.Since(over), a.slow.Load()
 	return json.NewEncoder(out).Encode(a.harm)
 }
 
@@ -75,21 +89,22 @@ func (a *attacker) creep(i int) {
 	if i%2 == 0 {
 		head += "Content-Length: 1000000\r\n\r\n" + strings.Repeat("[", 4<<10)
 	}
-	for time.Now().Before(a.over) {
+	first := sync.OnceFunc(a.there.Done)
+	for a.ctx.Err() == nil {
 		conn, err := a.dial()
 		if err != nil {
-			time.Sleep(100 * time.Millisecond)
+			pause(a.ctx, 100*time.Millisecond)
 			continue
 		}
 		a.slow.Add(1)
-		go func() { // a byte of a header, or of a body, each second
+		first()
+		go func() { // a line of a header, or a few bytes of a body, each second
 			_, err := io.WriteString(conn, head)
-			for n := 0; err == nil && time.Now().Before(a.over); n++ {
-				time.Sleep(time.Second)
+			for n := 0; err == nil && pause(a.ctx, time.Second); n++ {
 				_, err = fmt.Fprintf(conn, "x%d: y\r\n", n)
 			}
 		}()
-		_ = conn.SetReadDeadline(a.over.Add(2 * time.Minute))
+		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Minute))
 		_, _ = io.Copy(io.Discard, conn)
 		_ = conn.Close()
 	}
@@ -156,12 +171,12 @@ func (a *attacker) body(body string, more ...string) func(io.Writer) {
 	}
 }
 
-// bomb is 256 MiB of a JSON text, small.
+// bomb is 64 MiB of a JSON text, small.
 func bomb() string {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
 	block := bytes.Repeat([]byte("["), 1<<20)
-	for range 256 {
+	for range 64 {
 		_, _ = z.Write(block)
 	}
 	_ = z.Close()
@@ -170,10 +185,9 @@ func bomb() string {
 
 // repeat sends one attack again and again.
 func (a *attacker) repeat(name string, hit func(io.Writer)) {
-	for time.Now().Before(a.over) {
+	for pause(a.ctx, hitEvery) {
 		conn, err := a.dial()
 		if err != nil {
-			time.Sleep(100 * time.Millisecond)
 			continue
 		}
 		_ = conn.SetDeadline(time.Now().Add(time.Minute))
@@ -181,7 +195,6 @@ func (a *attacker) repeat(name string, hit func(io.Writer)) {
 		line, _ := bufio.NewReader(conn).ReadString('\n')
 		_ = conn.Close()
 		a.count(name, line)
-		time.Sleep(hitEvery)
 	}
 }
 
@@ -199,7 +212,7 @@ func (a *attacker) count(name, line string) {
 	a.harm.Codes[name+": "+code]++
 }
 
-// startAttack starts the attacker and gives a function that waits for what it tells at its end.
+// startAttack starts the attacker, waits until its slow sockets are open, and gives a function that waits for what it tells at its end.
 func startAttack(a attack) (func() (harm, error), error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -207,6 +220,7 @@ func startAttack(a attack) (func() (harm, error), error) {
 	}
 	cmd := exec.Command(self)
 	cmd.Env = append(os.Environ(), roleName+"=attacker")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Stdin, cmd.Stderr = bytes.NewReader(encoded(a)), os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -215,8 +229,12 @@ func startAttack(a attack) (func() (harm, error), error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
+	said := json.NewDecoder(out)
+	if err := said.Decode(&struct{}{}); err != nil {
+		return nil, err
+	}
 	return func() (h harm, err error) {
-		err = json.NewDecoder(out).Decode(&h)
+		err = said.Decode(&h)
 		if waited := cmd.Wait(); err == nil {
 			err = waited
 		}
