@@ -103,8 +103,8 @@ simulate: ## play SEEDS seeded worlds around the real engine (2000; SEED= plays 
 torture: ## crash real servers for MINUTES on each database (5; DB=sqlite, postgres or both; REPORT= writes the closing tables)
 	$(GO) test ./internal/torture -run '^TestTorture' -count=1 -timeout 3h -v -minutes $(MINUTES) -db $(DB) $(if $(REPORT),-report $(abspath $(REPORT)))
 
-figures: ## measure takeover, restart, stop button and flood, which takes an hour (DB=; SHARE=0.05 for a first look; REPORT=)
-	$(GO) test ./internal/torture -run '^Test(Takeover|Restart|StopButton|Flood)$$' -count=1 -timeout 3h -v -figures -share $(SHARE) -db $(DB) \
+figures: ## measure takeover, restart, stop button, flood, attack, series, rotation and replays, which takes an hour (DB=; SHARE=0.05 for a first look; REPORT=)
+	$(GO) test ./internal/torture -run '^Test(Takeover|Restart|StopButton|Flood|Attack|SeriesStayFlat|Rotation|Replays)$$' -count=1 -timeout 3h -v -figures -share $(SHARE) -db $(DB) \
 	  $(if $(REPORT),-report $(abspath $(REPORT)))
 
 properties: ## run every property of guards and breakers on CHECKS schedules (40000 each, a million in all) and count them

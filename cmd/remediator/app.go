@@ -48,6 +48,7 @@ type app struct {
 	engine   *remediation.Engine
 	notifier *notify.Notifier
 	metrics  *remediation.Metrics
+	timeouts rules.Timeouts // of the rules that it was started with
 	open     atomic.Pointer[connect.Set]
 	loading  sync.Mutex // one reload at a time
 }
@@ -61,7 +62,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	if err := c.validateSources(set); err != nil {
 		return nil, err
 	}
-	a := &app{config: c, registry: newRegistry()}
+	a := &app{config: c, registry: newRegistry(), timeouts: set.Intake.Timeouts}
 	owner := uuid.NewString()
 	a.store, err = store.Open(ctx, store.Config{
 		DSN: c.DSN, Registerer: a.registry, Log: c.Log, Owner: owner, Roles: c.Roles, Lease: c.Lease,
@@ -183,6 +184,9 @@ func (a *app) reload(ctx context.Context) error {
 		return fmt.Errorf("the rules in force stay: %w", err)
 	}
 	a.metrics.Init(set)
+	if set.Intake.Timeouts != a.timeouts {
+		a.config.Log.Warn("the timeouts of connections under intake changed: they hold from the next start on; all other limits hold now")
+	}
 	a.config.Log.Info("rules reloaded", "file", a.config.Rules, "hash", set.Hash, "rules", len(set.Rules))
 	return nil
 }

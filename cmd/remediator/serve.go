@@ -148,7 +148,7 @@ func (a *app) edge(token connect.Secret) http.Config {
 	return http.Config{
 		Intake: a.engine, Reader: api, Control: api, Hand: api, Consent: api, Clicks: api, Auditor: a.store, Ready: a.store.Err, Reload: a.reload,
 		Gatherer: a.registry, Registerer: a.registry, Log: a.config.Log, Version: version, Token: token,
-		Roles: a.config.Roles,
+		Roles: a.config.Roles, Limits: func() rules.Intake { return a.book.Current().Intake },
 	}
 }
 

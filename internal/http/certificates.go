@@ -11,6 +11,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/mixillo/remediator/internal/rules"
 )
 
 // Files are those that TLS is served with, in PEM.
@@ -134,9 +136,9 @@ func (p pems) config(f Files) (*tls.Config, error) {
 }
 
 // limitHTTP2 bounds what one connection of HTTP/2, which only TLS brings, may hold.
-func limitHTTP2() *nethttp.HTTP2Config {
+func limitHTTP2(t rules.Timeouts) *nethttp.HTTP2Config {
 	return &nethttp.HTTP2Config{
-		MaxConcurrentStreams: 64, MaxReceiveBufferPerConnection: 1 << 20, MaxReceiveBufferPerStream: 256 << 10, SendPingTimeout: idleTimeout,
-		PingTimeout: readTimeout,
+		MaxConcurrentStreams: 64, MaxReceiveBufferPerConnection: 1 << 20, MaxReceiveBufferPerStream: 256 << 10, SendPingTimeout: t.Idle,
+		PingTimeout: t.Read,
 	}
 }

@@ -2,7 +2,6 @@ package http
 
 import (
 	"errors"
-	"io"
 	nethttp "net/http"
 
 	"github.com/go-chi/chi/v5"
@@ -16,8 +15,14 @@ const maxClick = 256 << 10
 
 // click takes a click on a button in Slack, which waits three seconds for an answer.
 func (e *edge) click(w nethttp.ResponseWriter, r *nethttp.Request) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxClick+1))
-	if err != nil || len(body) > maxClick {
+	loan := &loan{of: &e.held}
+	defer loan.repay()
+	body, err := e.body(r, loan, maxClick)
+	switch {
+	case errors.Is(err, errFull):
+		busy(w, err.Error())
+		return
+	case err != nil:
 		refuse(w, badRequest, "the request must come whole and not be too large")
 		return
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/remediation"
+	"github.com/mixillo/remediator/internal/rules"
 )
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -67,15 +68,16 @@ func (b *book) Resume(_ context.Context, s guard.Scope, name, actor string) (int
 }
 
 type stand struct {
-	book *book
-	reg  *prometheus.Registry
-	cfg  Config
+	book   *book
+	reg    *prometheus.Registry
+	cfg    Config
+	limits rules.Intake // may be changed before the first request
 }
 
 func newStand(intake intakeFunc) *stand {
 	reg := prometheus.NewRegistry()
 	b := &book{}
-	return &stand{book: b, reg: reg, cfg: Config{
+	s := &stand{book: b, reg: reg, limits: rules.DefaultIntake(), cfg: Config{
 		Intake: intake, Reader: b, Control: b, Hand: b, Clicks: b, Consent: b, Auditor: b, Gatherer: reg, Registerer: reg,
 		Ready:   func() error { return nil },
 		Reload:  func(context.Context) error { return nil },
@@ -83,6 +85,8 @@ func newStand(intake intakeFunc) *stand {
 		Now:     func() time.Time { return noon },
 		Version: "v1.2.3",
 	}}
+	s.cfg.Limits = func() rules.Intake { return s.limits }
+	return s
 }
 
 func accepting(context.Context, remediation.Inbound) (remediation.Accepted, error) {

@@ -15,6 +15,7 @@ import (
 	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/remediation"
+	"github.com/mixillo/remediator/internal/rules"
 )
 
 // Intake takes deliveries.
@@ -95,10 +96,8 @@ type Config struct {
 	// TLS is what TCP is served with, see Certificates; nil: plain HTTP.
 	TLS *tls.Config
 
-	MaxBody  int64         // bytes of one webhook; 0: 1 MiB
-	MaxHeld  int64         // bytes of all webhook bodies held at once; 0: 64 MiB
-	InFlight int           // deliveries being accepted at once; 0: 256
-	Patience time.Duration // how long a delivery waits for its turn; 0: 1 s
+	// Limits gives the bounds of the rules in force; nil: the defaults. Timeouts are those of the moment when New is called.
+	Limits func() rules.Intake
 }
 
 func (c Config) withDefaults() Config {
@@ -108,17 +107,8 @@ func (c Config) withDefaults() Config {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.MaxBody <= 0 {
-		c.MaxBody = 1 << 20
-	}
-	if c.MaxHeld <= 0 {
-		c.MaxHeld = 64 << 20
-	}
-	if c.InFlight <= 0 {
-		c.InFlight = 256
-	}
-	if c.Patience <= 0 {
-		c.Patience = time.Second
+	if c.Limits == nil {
+		c.Limits = rules.DefaultIntake
 	}
 	return c
 }
@@ -127,13 +117,12 @@ func (c Config) withDefaults() Config {
 type edge struct {
 	cfg     Config
 	metrics *metrics
-	held    *allowance
-	turns   chan struct{}
+	held    allowance
+	places  places
 }
 
 func newEdge(c Config) *edge {
-	c = c.withDefaults()
-	e := &edge{cfg: c, held: &allowance{most: c.MaxHeld}, turns: make(chan struct{}, c.InFlight)}
+	e := &edge{cfg: c.withDefaults()}
 	e.metrics = newMetrics(c.Registerer, e.routes())
 	return e
 }

@@ -9,20 +9,14 @@ import (
 	nethttp "net/http"
 	"os"
 	"path/filepath"
-	"time"
 )
 
-// Limits of a connection. A sender waits at most 5 s for an answer (PagerDuty); the times above that bound what a broken one may hold.
-const (
-	readHeaderTimeout = 5 * time.Second
-	readTimeout       = 10 * time.Second
-	writeTimeout      = 30 * time.Second
-	idleTimeout       = time.Minute
-	maxHeaderBytes    = 64 << 10
-)
+// maxHeaderBytes bounds a request's header. Senders' have some hundred.
+const maxHeaderBytes = 8 << 10
 
 // Server serves the edge on TCP and on a unix socket. Safe for concurrent use.
 type Server struct {
+	edge   *edge
 	tcp    *nethttp.Server
 	socket *nethttp.Server
 }
@@ -30,35 +24,37 @@ type Server struct {
 // New makes a server that listens nowhere yet. It registers metrics: make one per Registerer.
 func New(c Config) *Server {
 	e := newEdge(c)
-	s := &Server{tcp: e.server(byTCP), socket: e.server(bySocket)}
-	s.tcp.TLSConfig, s.tcp.HTTP2 = c.TLS, limitHTTP2()
+	s := &Server{edge: e, tcp: e.server(byTCP), socket: e.server(bySocket)}
+	s.tcp.TLSConfig, s.tcp.HTTP2 = c.TLS, limitHTTP2(e.cfg.Limits().Timeouts)
 	return s
 }
 
 func (e *edge) server(by road) *nethttp.Server {
+	timeouts := e.cfg.Limits().Timeouts
 	return &nethttp.Server{
 		Handler:           e.router(by),
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
+		ReadHeaderTimeout: timeouts.ReadHeader,
+		ReadTimeout:       timeouts.Read,
+		WriteTimeout:      timeouts.Write,
+		IdleTimeout:       timeouts.Idle,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnState:         follow,
 		ErrorLog:          slog.NewLogLogger(e.cfg.Log.Handler(), slog.LevelDebug),
 	}
 }
 
-// Serve serves the listener until Shutdown, which is no error; TCP by TLS where it is configured. Who comes through a unix socket has the API's right without a token: its
-// file's mode guards it (see ListenSocket).
+// Serve serves the listener until Shutdown, which is no error; TCP within the bounds of connections, and by TLS where it is configured. Who comes
+// through a unix socket has the API's right without a token: its file's mode guards it (see ListenSocket).
 func (s *Server) Serve(l net.Listener) error {
-	serve := s.tcp.Serve
-	switch {
-	case l.Addr().Network() == "unix":
-		serve = s.socket.Serve
-	case s.tcp.TLSConfig != nil:
-		serve = func(l net.Listener) error { return s.tcp.ServeTLS(l, "", "") }
+	serve, at := s.socket.Serve, l.Addr()
+	if at.Network() != "unix" {
+		serve, l = s.tcp.Serve, newCrowd(l, s.edge.cfg.Limits, s.edge.cfg.Log)
+		if s.tcp.TLSConfig != nil {
+			serve = func(l net.Listener) error { return s.tcp.ServeTLS(l, "", "") }
+		}
 	}
 	if err := serve(l); err != nil && !errors.Is(err, nethttp.ErrServerClosed) {
-		return fmt.Errorf("serving %s: %w", l.Addr(), err)
+		return fmt.Errorf("serving %s: %w", at, err)
 	}
 	return nil
 }

@@ -44,9 +44,11 @@ func TestWebhookAnswers(t *testing.T) {
 			503, "send it again", true},
 		{"store down", failing(fmt.Errorf("%w: %s", remediation.ErrUnavailable, secret)), "/v1/webhooks/pagerduty", "{}",
 			503, "send it again", true},
+		{"faster than allowed", failing(fmt.Errorf("%w of source %q", remediation.ErrTooMany, "pagerduty")), "/v1/webhooks/pagerduty", "{}",
+			503, "too many deliveries a second", true},
 		{"anything else", failing(errors.New(secret)), "/v1/webhooks/pagerduty", "{}", 503, "send it again", true},
 		{"a rate limit inside never shows", failing(context.DeadlineExceeded), "/v1/webhooks/pagerduty", "{}", 503, "", true},
-		{"oversized", accepting, "/v1/webhooks/pagerduty", strings.Repeat("x", 101), 413, "larger than 100 bytes", false},
+		{"oversized", accepting, "/v1/webhooks/pagerduty", strings.Repeat("x", 101), 413, "larger than 100B", false},
 		{"largest", accepting, "/v1/webhooks/pagerduty", strings.Repeat("x", 100), 202, "", false},
 		{"no source", accepting, "/v1/webhooks/", "{}", 404, "", false},
 		{"deeper path", accepting, "/v1/webhooks/a/b", "{}", 404, "", false},
@@ -55,7 +57,7 @@ func TestWebhookAnswers(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := newStand(c.intake)
-			s.cfg.MaxBody = 100
+			s.limits.MaxBody = 100
 			w := s.ask(byTCP, "POST", c.path, c.body)
 			if w.Code != c.code || !strings.Contains(w.Body.String(), c.says) {
 				t.Errorf("answered %d %s, want %d with %q", w.Code, w.Body, c.code, c.says)
@@ -111,7 +113,7 @@ func TestWebhookDuplicate(t *testing.T) {
 func TestPanicIsAnswered503(t *testing.T) {
 	t.Parallel()
 	s := newStand(func(context.Context, remediation.Inbound) (remediation.Accepted, error) { panic("boom") })
-	s.cfg.InFlight = 1
+	s.limits.InFlight = 1
 	var log strings.Builder
 	s.cfg.Log = logTo(&log)
 	h := newEdge(s.cfg).router(byTCP)
@@ -137,7 +139,7 @@ func TestTooManyAtOnce(t *testing.T) {
 		<-leave
 		return remediation.Accepted{Event: "ev-1"}, nil
 	})
-	s.cfg.InFlight, s.cfg.Patience = 2, 20*time.Millisecond
+	s.limits.InFlight, s.limits.Patience = 2, 20*time.Millisecond
 	h := newEdge(s.cfg).router(byTCP)
 	codes := make(chan int, 2)
 	for range 2 {
@@ -162,7 +164,7 @@ func TestTooManyAtOnce(t *testing.T) {
 func TestHeldBytesAreBoundedAndGivenBack(t *testing.T) {
 	t.Parallel()
 	s := newStand(accepting)
-	s.cfg.MaxHeld = 6 << 10
+	s.limits.MaxHeld = 6 << 10
 	e := newEdge(s.cfg)
 	h := e.router(byTCP)
 	if w := send(h, "POST", "/v1/webhooks/pagerduty", strings.Repeat("x", 7<<10)); w.Code != 503 {
@@ -228,7 +230,7 @@ func TestBodiesThatDoNotComeWhole(t *testing.T) {
 				calls.Add(1)
 				return remediation.Accepted{}, nil
 			})
-			s.cfg.MaxBody = 1000
+			s.limits.MaxBody = 1000
 			if got := raw(t, s, c.text, c.halfClose); got != c.code {
 				t.Errorf("answered %d, want %d", got, c.code)
 			}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/mixillo/remediator/internal/alert"
 	"github.com/mixillo/remediator/internal/failpoint"
 	"github.com/mixillo/remediator/internal/guard"
@@ -24,7 +26,8 @@ const (
 )
 
 // Accept authenticates, parses and stores one delivery with all it leads to. It never calls out. Errors wrap ErrUnknownSource,
-// sources.ErrUnauthenticated, sources.ErrUnavailable or ErrUnavailable; a body that cannot be read is stored and flagged.
+// sources.ErrUnauthenticated, sources.ErrUnavailable, ErrTooMany or ErrUnavailable; a body that cannot be read, or is out of bounds, is
+// stored and flagged.
 func (e *Engine) Accept(ctx context.Context, in Inbound) (Accepted, error) {
 	set := e.Rules.Current()
 	source, ok := set.Sources[in.Source]
@@ -32,12 +35,16 @@ func (e *Engine) Accept(ctx context.Context, in Inbound) (Accepted, error) {
 		return Accepted{}, fmt.Errorf("%w: %q", ErrUnknownSource, in.Source)
 	}
 	if err := source.Authenticate(in.Request); err != nil {
-		e.Metrics.unauthenticated(in.Source)
+		e.Metrics.turnedAway(in.Source, eventUnauthenticated)
 		return Accepted{}, err
 	}
 	now := e.Now()
+	if !e.allows(set.Intake, in.Source, now) { // only after the proof: a stranger must not use up what is the sender's
+		e.Metrics.turnedAway(in.Source, eventTooMany)
+		return Accepted{}, fmt.Errorf("%w of source %q", ErrTooMany, in.Source)
+	}
 	event := Event{ID: e.NewID(), Source: in.Source, ReceivedAt: now, RulesHash: set.Hash, Body: in.Request.Body}
-	d, err := parse(source, in.Request.Body, now)
+	d, err := parse(set.Intake.Bounds(), source, in.Request.Body, now)
 	event.DedupKey, event.Type, event.OccurredAt, event.Delivery = d.DedupKey, d.Type, d.OccurredAt, d
 	a := Acceptance{Event: event, Holds: e.holds(in.Source, d)}
 	switch {
@@ -65,13 +72,31 @@ func (e *Engine) Accept(ctx context.Context, in Inbound) (Accepted, error) {
 	return accepted, nil
 }
 
-// parse reads a body, and moves a drill's delivery into the drill's own space.
-func parse(source sources.Source, body []byte, now time.Time) (sources.Delivery, error) {
+// parse reads a body, keeps what is within bounds, and moves a drill's delivery into the drill's own space.
+func parse(bounds sources.Bounds, source sources.Source, body []byte, now time.Time) (sources.Delivery, error) {
 	d, err := source.Parse(body, now)
+	if err == nil {
+		d, err = bounds.Keep(d)
+	}
 	if err != nil {
 		return d, err
 	}
 	return sources.Apart(body, d)
+}
+
+// allows takes a delivery of an authenticated source from its rate; one source does not use up another's.
+func (e *Engine) allows(in rules.Intake, source string, now time.Time) bool {
+	own := in.RateOf(source)
+	kept, ok := e.rates.Load(source)
+	if !ok {
+		kept, _ = e.rates.LoadOrStore(source, rate.NewLimiter(rate.Limit(own.PerSecond), own.Burst))
+	}
+	limiter, _ := kept.(*rate.Limiter)
+	if limiter.Limit() != rate.Limit(own.PerSecond) || limiter.Burst() != own.Burst { // the rules were read again
+		limiter.SetLimitAt(now, rate.Limit(own.PerSecond))
+		limiter.SetBurstAt(now, own.Burst)
+	}
+	return limiter.AllowN(now, 1)
 }
 
 // Known reports whether the rules in force declare the source.
@@ -97,7 +122,7 @@ func (e *Engine) Match(ctx context.Context, id string) error {
 	if err != nil {
 		return e.lookUpFailed(ctx, set, event, err)
 	}
-	event.Delivery, event.RulesHash = d, set.Hash
+	event.Delivery, event.RulesHash, event.Note = d, set.Hash, d.Warning
 	a := Acceptance{Event: event, Looked: true, Holds: e.retracted(event.Source, d)}
 	if d.Ignored != "" {
 		a.Event.State, a.Event.Note = EventIgnored, d.Ignored
@@ -120,7 +145,11 @@ func (e *Engine) lookUp(ctx context.Context, set *rules.Set, event Event) (sourc
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	e.learnSelf(ctx, set, event.Source)
-	return source.LookUp(ctx, e.Connections(), event.Delivery)
+	d, err := source.LookUp(ctx, e.Connections(), event.Delivery)
+	if err != nil {
+		return d, err
+	}
+	return set.Intake.Bounds().Keep(d)
 }
 
 // learnSelf finds out, once, by which name a source tells of our own acts. It is needed by Accept, which may not call out.

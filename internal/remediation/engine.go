@@ -41,6 +41,7 @@ type Config struct {
 type Engine struct {
 	Config
 	selves  sync.Map     // source name -> the id by which it tells of our own acts
+	rates   sync.Map     // source name -> the *rate.Limiter of its deliveries
 	learned atomic.Int64 // when that was last asked for all of them, in microseconds
 }
 

@@ -23,6 +23,8 @@ var (
 	ErrUnknownSource = errors.New("no such source")
 	// ErrRulesGone: the rules of that hash are not kept any more, or this version cannot read them.
 	ErrRulesGone = errors.New("the rules are gone")
+	// ErrTooMany: a source delivers faster than the rules file allows; it must keep its delivery.
+	ErrTooMany = errors.New("too many deliveries")
 	// ErrUnavailable: the store cannot keep anything now; a sender must keep its delivery.
 	ErrUnavailable = errors.New("the store is unavailable")
 )

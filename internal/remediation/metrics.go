@@ -25,6 +25,7 @@ type Metrics struct {
 // Verdicts of a whole event, beside those of rules.
 const (
 	eventUnauthenticated = "unauthenticated"
+	eventTooMany         = "too_many"
 	eventRepeated        = "repeated"
 )
 
@@ -66,7 +67,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 func (m *Metrics) Init(set *rules.Set) {
 	verdicts := []string{
 		string(NotMatched), string(IfFalse), string(Undecided), string(Shadowed), string(Refused), string(Duplicate), string(StaleEvent),
-		string(Chosen), eventUnauthenticated, eventRepeated,
+		string(Chosen), eventUnauthenticated, eventTooMany, eventRepeated,
 		string(EventIgnored), string(EventInvalid), string(EventFailed), string(EventPending),
 	}
 	for source := range set.Sources {
@@ -91,9 +92,8 @@ func (m *Metrics) Init(set *rules.Set) {
 	}
 }
 
-func (m *Metrics) unauthenticated(source string) {
-	m.events.WithLabelValues(source, eventUnauthenticated).Inc()
-}
+// turnedAway counts a delivery that is not stored, by why.
+func (m *Metrics) turnedAway(source, why string) { m.events.WithLabelValues(source, why).Inc() }
 
 // accepted counts a stored event by what became of it.
 func (m *Metrics) accepted(a Acceptance, r Accepted) {

@@ -125,7 +125,7 @@ func TestOverlayMistakes(t *testing.T) {
   |
 2 | foo: 1
   | ^~~
-  = allowed: version, sources, connections, targets, protected, freezes, severities, retention, defaults, rules
+  = allowed: version, sources, connections, targets, protected, freezes, severities, retention, intake, defaults, rules
 overlay:1:1: unknown-key: an overlay cannot change rules
   |
 1 | rules: []

@@ -80,6 +80,7 @@ func newBuilder(name string, text []byte, o Options) *builder {
 			Name: name, Hash: hex.EncodeToString(sum.Sum(nil)), Text: slices.Clone(text),
 			Sources: map[string]sources.Source{}, SourceKinds: map[string]string{},
 			Connections: map[string]connect.Config{}, Targets: map[string]executors.Target{}, byName: map[string]*Rule{},
+			Intake: DefaultIntake(),
 		},
 		speed: o.Speed, addresses: o.Addresses, languages: languages{}, lines: map[string]int{}, freezeLines: map[string]int{}, kinds: map[string]string{}, missed: map[string]bool{},
 	}
@@ -94,6 +95,7 @@ func (b *builder) build(top *yaml.Node) {
 	if file.Version != nil && *file.Version != 1 {
 		b.at(d.node(file.Version, top), mistake{id: "bad-value", message: "this program reads version 1 of the rules file"})
 	}
+	b.intake(file.Intake)
 	b.entries(file.Connections, b.connection)
 	b.entries(file.Sources, b.source)
 	b.entries(file.Targets, b.target)
@@ -150,23 +152,33 @@ func isName(text, joints string) bool {
 
 // kind splits off the optional key `kind` of an entry; without it the entry's name is its kind.
 func (b *builder) kind(key, value *yaml.Node) (where *yaml.Node, kind string, rest *yaml.Node) {
-	named := find(value, "kind")
-	if value.Kind != yaml.MappingNode || named == nil {
+	named, rest := b.split(value, "kind")
+	if named == nil {
 		return key, key.Value, value
 	}
-	d := b.decoder()
-	d.into(named, &kind)
+	b.decoder().into(named, &kind)
+	return named, kind, rest
+}
+
+// split takes a key out of an entry: its value, nil where it is not there, and the entry without it.
+func (b *builder) split(value *yaml.Node, key string) (found, rest *yaml.Node) {
+	if value.Kind != yaml.MappingNode {
+		return nil, value
+	}
+	if found = find(value, key); found == nil {
+		return nil, value
+	}
 	copied := *value
 	copied.Content = nil
 	for i := 0; i+1 < len(value.Content); i += 2 {
-		if value.Content[i].Value != "kind" {
+		if value.Content[i].Value != key {
 			copied.Content = append(copied.Content, value.Content[i], value.Content[i+1])
 		}
 	}
 	if b.overlaid[value] {
 		b.overlaid[&copied] = true
 	}
-	return named, kind, &copied
+	return found, &copied
 }
 
 func (b *builder) connection(key, value *yaml.Node) {
@@ -192,6 +204,8 @@ func (b *builder) source(key, value *yaml.Node) {
 		b.unknownKind(where, "source", name, sources.Kinds())
 		return
 	}
+	limits, rest := b.split(rest, "limits")
+	b.sourceLimits(key.Value, limits)
 	source := kind.New(key.Value)
 	if c, ok := source.(sources.Check); b.fill(rest, source) && ok {
 		b.blame(key, rest, c.Check())

@@ -43,6 +43,7 @@ type Set struct {
 	Protected  []string
 	Severities []Severity // most severe first
 	Retention  Retention
+	Intake     Intake
 
 	byName map[string]*Rule
 	index  *index

@@ -18,6 +18,7 @@ type fileText struct {
 	Freezes     []*yaml.Node  `yaml:"freezes"`
 	Severities  []*yaml.Node  `yaml:"severities"`
 	Retention   retentionText `yaml:"retention"`
+	Intake      *yaml.Node    `yaml:"intake"`
 	Defaults    defaultsText  `yaml:"defaults"`
 	Rules       []*yaml.Node  `yaml:"rules"`
 }

@@ -148,7 +148,7 @@ func TestAlertmanagerRefusesBodies(t *testing.T) {
 		"label not a text":    {`"alertname":"X"`, `"alertname":1`, "a JSON number"},
 		"label without name":  {`"alertname":"X"`, `"":"X"`, "a label has no name"},
 		"label too long":      {`"alertname":"X"`, `"alertname":"` + strings.Repeat("x", maxLabelText+1) + `"`, `"alertname" is longer`},
-		"too many labels":     {`{"alertname":"X"}`, string(many), "65 labels"},
+		"too many labels":     {`{"alertname":"X"}`, string(many), "257 labels"},
 		"label twice":         {`"alertname":"X"`, `"alertname":"X","alertname":"Y"`, `"alertname" is given twice`},
 		"label twice, spelt":  {`"alertname":"X"`, `"alertname":"X","alertn\u0061me":"Y"`, `"alertname" is given twice`},
 		"key in capitals":     {`"groupKey"`, `"GroupKey"`, `"groupKey" is written "GroupKey"`},

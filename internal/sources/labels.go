@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-	"unicode/utf8"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common"
@@ -15,28 +14,18 @@ import (
 	"cel.dev/cel-go/ext"
 )
 
-// Bounds of one alert's labels: more is refused rather than cut, because a cut label could match what the whole one does not.
+// The most labels of one alert, whatever Bounds say: more is refused rather than cut, because a cut label could match what the whole
+// one does not.
 const (
-	maxLabels    = 64
-	maxLabelText = 1024 // characters of a name or value
+	maxLabels    = 256
+	maxLabelText = 8 << 10 // bytes of a name or value
 )
 
 func checkLabels(labels map[string]string) error {
 	if len(labels) == 0 {
 		return errors.New("it has no labels")
 	}
-	if len(labels) > maxLabels {
-		return fmt.Errorf("it has %d labels, more than %d", len(labels), maxLabels)
-	}
-	for name, value := range labels {
-		if name == "" {
-			return errors.New("a label has no name")
-		}
-		if utf8.RuneCountInString(name) > maxLabelText || utf8.RuneCountInString(value) > maxLabelText {
-			return fmt.Errorf("its label %q is longer than %d characters", clip(name), maxLabelText)
-		}
-	}
-	return nil
+	return Bounds{Labels: maxLabels, LabelBytes: maxLabelText}.check(labels)
 }
 
 // Bounds of one evaluation of the labels expression.

@@ -1,9 +1,11 @@
 package torture
 
 import (
+	"bufio"
 	"context"
 	"database/sql"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -93,6 +95,21 @@ func peakMemory(pid int) (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("process %d tells no VmHWM", pid)
+}
+
+// metricOf is the value of a series without labels in what /metrics shows; 0 when it is not there.
+func metricOf(text io.Reader, name string) float64 {
+	lines := bufio.NewScanner(text)
+	for lines.Scan() {
+		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			n, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				return 0
+			}
+			return n
+		}
+	}
+	return 0
 }
 
 // figure is one line of the report.

@@ -18,7 +18,7 @@ var (
 	rate    = flag.Int("rate", 200, "deliveries a second")
 	seed    = flag.Uint64("seed", 0, "seed of what is up to chance; 0 takes one from the clock")
 	report  = flag.String("report", "", "file that the closing tables are written to, as JSON")
-	figures = flag.Bool("figures", false, "measure the figures that take long: takeover, restart, stop button, storm")
+	figures = flag.Bool("figures", false, "measure the figures that take long: takeover, restart, stop button, storm, attack, series, replays")
 	share   = flag.Float64("share", 1, "how much of a figure is measured: 0.05 for a first look")
 	keep    = flag.Bool("keep", false, "keep the databases, ledgers and logs of a torture, and say where they are")
 )
@@ -47,8 +47,12 @@ func TestMain(m *testing.M) {
 }
 
 func play(role string) error {
-	if role != "sender" {
+	switch role {
+	case "sender":
+		return sendAlways(os.Stdin, os.Stdout)
+	case "attacker":
+		return attackAlways(os.Stdin, os.Stdout)
+	default:
 		return fmt.Errorf("there is no such role")
 	}
-	return sendAlways(os.Stdin, os.Stdout)
 }

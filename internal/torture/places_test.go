@@ -28,6 +28,14 @@ const smallDisk = "size=96m"
 // onSmallDisk keeps the rows on a disk of memory, which a test may fill.
 func onSmallDisk(t *testing.T, c *campaign) {
 	dir := filepath.Join(c.dir, "disk")
+	mountSmall(t, dir)
+	c.onFile(dir)
+	c.stats.lenient = true
+}
+
+// mountSmall makes a directory that is a small disk of memory.
+func mountSmall(t *testing.T, dir string) {
+	t.Helper()
 	succeed(t, os.Mkdir(dir, 0o700))
 	err := syscall.Mount("torture", dir, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, smallDisk)
 	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) {
@@ -35,8 +43,6 @@ func onSmallDisk(t *testing.T, c *campaign) {
 	}
 	succeed(t, err)
 	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
-	c.onFile(dir)
-	c.stats.lenient = true
 }
 
 // fillsTheDisk takes all the room there is, gives it back a while later, and so on.

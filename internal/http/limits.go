@@ -1,0 +1,114 @@
+package http
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	nethttp "net/http"
+	"sync/atomic"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// Errors of taking a body in.
+var (
+	errTooLarge = errors.New("the body is too large")
+	errFull     = errors.New("too many deliveries at once")
+)
+
+// places is how many deliveries are worked on at once.
+type places struct{ now atomic.Pointer[pool] }
+
+type pool struct {
+	*semaphore.Weighted
+	size int64
+}
+
+// ofSize is the pool; where the rules have been read again with another size, a new one: who is in the old one leaves it by and by.
+func (p *places) ofSize(size int) *pool {
+	now := p.now.Load()
+	for now == nil || now.size != int64(size) {
+		fresh := &pool{Weighted: semaphore.NewWeighted(int64(size)), size: int64(size)}
+		if p.now.CompareAndSwap(now, fresh) {
+			return fresh
+		}
+		now = p.now.Load()
+	}
+	return now
+}
+
+// bodyPerPlace is how much of a body one place is for, in bytes. A parsed body holds up to fifteen times its size, so that it is the size
+// of all bodies at work that has to be bounded; their number alone would not do.
+const bodyPerPlace = 16 << 10
+
+// turn waits a little for places, in the order of those who wait; whoever gets them must leave.
+func (e *edge) turn(ctx context.Context, body int) (leave func(), err error) {
+	limits := e.cfg.Limits()
+	p := e.places.ofSize(limits.InFlight)
+	n := min(p.size, 1+int64(body)/bodyPerPlace)
+	if !p.TryAcquire(n) {
+		ctx, cancel := context.WithTimeout(ctx, limits.Patience)
+		defer cancel()
+		if err := p.Acquire(ctx, n); err != nil {
+			return nil, fmt.Errorf("%w: %w", errFull, err)
+		}
+	}
+	return func() { p.Release(n) }, nil
+}
+
+// body reads the request's body whole, of at most so many bytes. Memory is borrowed as bytes arrive, so that those who send slowly hold
+// little of it.
+func (e *edge) body(r *nethttp.Request, l *loan, most int64) ([]byte, error) {
+	if r.ContentLength > most {
+		return nil, errTooLarge
+	}
+	var buf []byte
+	for {
+		if len(buf) == cap(buf) {
+			grown := min(max(2*int64(cap(buf)), 4<<10), most+1)
+			if !l.borrow(grown-int64(cap(buf)), int64(e.cfg.Limits().MaxHeld)) {
+				return nil, errFull
+			}
+			buf = append(make([]byte, 0, grown), buf...)
+		}
+		n, err := r.Body.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case int64(len(buf)) > most:
+			return nil, errTooLarge
+		case errors.Is(err, io.EOF):
+			return buf, nil
+		case err != nil:
+			return nil, fmt.Errorf("reading the body: %w", err)
+		}
+	}
+}
+
+// smallBody is the size, in bytes, up to which a body may take the last quarter of the memory, so that a few that are large and slow do
+// not keep those of everyday out.
+const smallBody = 16 << 10
+
+// allowance is the memory that bodies hold together, in bytes.
+type allowance struct{ held atomic.Int64 }
+
+// loan is one body's part of the allowance. For one goroutine.
+type loan struct {
+	of   *allowance
+	size int64
+}
+
+// borrow takes n bytes more, unless all would hold more than most then.
+func (l *loan) borrow(n, most int64) bool {
+	if l.size+n > smallBody {
+		most -= most / 4
+	}
+	if l.of.held.Add(n) > most {
+		l.of.held.Add(-n)
+		return false
+	}
+	l.size += n
+	return true
+}
+
+func (l *loan) repay() { l.of.held.Add(-l.size) }

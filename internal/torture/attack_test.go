@@ -1,0 +1,243 @@
+package torture
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// The attacker is a process of its own, so that the good traffic beside it is sent and measured in peace.
+
+// attack is the first line that the attacker is told.
+type attack struct {
+	Server  string        `json:"server"`  // host and port
+	Sockets int           `json:"sockets"` // slow ones, half of them with slow headers, half with slow bodies
+	Token   string        `json:"token"`   // so that some of it is parsed
+	Lasts   time.Duration `json:"lasts"`
+}
+
+// harm is what the attacker tells at its end: what it sent, and how long after it stopped the server had closed all its sockets.
+type harm struct {
+	Slow   int64            `json:"slow"` // slow sockets that were opened
+	Sent   map[string]int64 `json:"sent"`
+	Codes  map[string]int64 `json:"codes"`
+	Closed time.Duration    `json:"closed"`
+}
+
+type attacker struct {
+	attack
+	ctx   context.Context
+	there sync.WaitGroup // slow sockets that have still to be opened
+	slow  atomic.Int64
+	turns atomic.Int64
+	mu    sync.Mutex
+	harm  harm
+}
+
+// attackAlways is the attacker's process.
+func attackAlways(in io.Reader, out io.Writer) error {
+	a := &attacker{harm: harm{Sent: map[string]int64{}, Codes: map[string]int64{}}}
+	if err := json.NewDecoder(in).Decode(&a.attack); err != nil {
+		return err
+	}
+	var stop context.CancelFunc
+	a.ctx, stop = context.WithCancel(context.Background())
+	defer stop()
+	hits := a.hits()
+	var all sync.WaitGroup
+	a.there.Add(a.Sockets)
+	for i := range a.Sockets {
+		all.Go(func() { a.creep(i) })
+	}
+	for name, hit := range hits {
+		all.Go(func() { a.repeat(name, hit) })
+	}
+	a.there.Wait()
+	if _, err := io.WriteString(out, "{}\n"); err != nil { // all are there
+		return err
+	}
+	time.Sleep(a.Lasts)
+	stop()
+	over := time.Now()
+	all.Wait()
+	a.harm.Closed, a.harm.Slow = time.Since(over), a.slow.Load()
+	return json.NewEncoder(out).Encode(a.harm)
+}
+
+// dial connects from one of eight addresses of the loopback, none of them the good traffic's.
+func (a *attacker) dial() (net.Conn, error) {
+	from := net.IPv4(127, 0, 1, byte(1+a.turns.Add(1)%8))
+	d := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: from}}
+	return d.Dial("tcp", a.Server)
+}
+
+// creep opens slow sockets one after the other, and waits for the server to close the last.
+func (a *attacker) creep(i int) {
+	head := "POST /v1/webhooks/alertmanager HTTP/1.1\r\nHost: x\r\n"
+	if i%2 == 0 {
+		head += "Content-Length: 1000000\r\n\r\n" + strings.Repeat("[", 4<<10)
+	}
+	first := sync.OnceFunc(a.there.Done)
+	for a.ctx.Err() == nil {
+		conn, err := a.dial()
+		if err != nil {
+			pause(a.ctx, 100*time.Millisecond)
+			continue
+		}
+		a.slow.Add(1)
+		first()
+		go func() { // a line of a header, or a few bytes of a body, each second
+			_, err := io.WriteString(conn, head)
+			for n := 0; err == nil && pause(a.ctx, time.Second); n++ {
+				_, err = fmt.Fprintf(conn, "x%d: y\r\n", n)
+			}
+		}()
+		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Minute))
+		_, _ = io.Copy(io.Discard, conn)
+		_ = conn.Close()
+	}
+}
+
+// hits are the attacks that are sent again and again. Each writes a request until the server has enough.
+func (a *attacker) hits() map[string]func(io.Writer) {
+	deep := strings.Repeat(`{"a":`, 10_000)
+	labels := func(n int) string {
+		var b strings.Builder
+		b.WriteString(`{"version":"4","groupKey":"g","status":"firing","alerts":[{"status":"firing","startsAt":"2026-11-23T02:00:00Z","labels":{"a":""`)
+		for i := range n {
+			fmt.Fprintf(&b, `,"%x":""`, i)
+		}
+		return b.String() + "}}]}"
+	}
+	return map[string]func(io.Writer){
+		"endless chunks": func(w io.Writer) {
+			a.head(w, "Transfer-Encoding: chunked")
+			chunk := "1000\r\n" + strings.Repeat("x", 0x1000) + "\r\n"
+			for range 1 << 20 {
+				if _, err := io.WriteString(w, chunk); err != nil {
+					return
+				}
+			}
+		},
+		"1 GB declared": func(w io.Writer) {
+			a.head(w, "Content-Length: 1000000000")
+			block := make([]byte, 64<<10)
+			for range 1_000_000_000 / len(block) {
+				if _, err := w.Write(block); err != nil {
+					return
+				}
+			}
+		},
+		"10,000 deep":     a.body(deep),
+		"200,000 labels":  a.body(labels(200_000)),
+		"labels in 1 MiB": a.body(labels(90_000)),
+		"alerts in 1 MiB": a.body(`{"version":"4","groupKey":"g","status":"firing","alerts":[{}` + strings.Repeat(",{}", 340_000) + "]}"),
+		"gzip bomb":       a.body(bomb(), "Content-Encoding: gzip"),
+		"1,000,000 headers": func(w io.Writer) {
+			_, _ = io.WriteString(w, "POST /v1/webhooks/alertmanager HTTP/1.1\r\nHost: x\r\n")
+			for i := range 1_000_000 {
+				if _, err := fmt.Fprintf(w, "x%d: y\r\n", i); err != nil {
+					return
+				}
+			}
+		},
+		"forged": func(w io.Writer) {
+			body := strings.Repeat("x", 1_000_000)
+			_, _ = fmt.Fprintf(w, "POST /v1/webhooks/pagerduty HTTP/1.1\r\nHost: x\r\nX-PagerDuty-Signature: v1=00\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		},
+	}
+}
+
+func (a *attacker) head(w io.Writer, more ...string) {
+	_, _ = fmt.Fprintf(w, "POST /v1/webhooks/alertmanager HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n%s\r\n\r\n", a.Token, strings.Join(more, "\r\n"))
+}
+
+func (a *attacker) body(body string, more ...string) func(io.Writer) {
+	return func(w io.Writer) {
+		a.head(w, append(more, fmt.Sprintf("Content-Length: %d", len(body)))...)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// bomb is 64 MiB of a JSON text, small.
+func bomb() string {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	block := bytes.Repeat([]byte("["), 1<<20)
+	for range 64 {
+		_, _ = z.Write(block)
+	}
+	_ = z.Close()
+	return b.String()
+}
+
+// repeat sends one attack again and again.
+func (a *attacker) repeat(name string, hit func(io.Writer)) {
+	for pause(a.ctx, hitEvery) {
+		conn, err := a.dial()
+		if err != nil {
+			continue
+		}
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
+		go func() { hit(conn) }()
+		line, _ := bufio.NewReader(conn).ReadString('\n')
+		_ = conn.Close()
+		a.count(name, line)
+	}
+}
+
+// hitEvery is how long an attacker of one kind rests: it has this machine's two cores to itself no more than the server has.
+const hitEvery = 250 * time.Millisecond
+
+func (a *attacker) count(name, line string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	code := "cut off"
+	if words := strings.Fields(line); len(words) > 1 {
+		code = words[1]
+	}
+	a.harm.Sent[name]++
+	a.harm.Codes[name+": "+code]++
+}
+
+// startAttack starts the attacker, waits until its slow sockets are open, and gives a function that waits for what it tells at its end.
+func startAttack(a attack) (func() (harm, error), error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), roleName+"=attacker")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(encoded(a)), os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	said := json.NewDecoder(out)
+	if err := said.Decode(&struct{}{}); err != nil {
+		return nil, err
+	}
+	return func() (h harm, err error) {
+		err = said.Decode(&h)
+		if waited := cmd.Wait(); err == nil {
+			err = waited
+		}
+		return h, err
+	}, nil
+}
