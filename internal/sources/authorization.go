@@ -50,7 +50,7 @@ func (a authorization) judge(h http.Header) error {
 	scheme, token, _ := strings.Cut(given[0], " ")
 	switch {
 	case strings.EqualFold(scheme, "bearer") && len(a.bearer) > 0:
-		return a.judgeBearer(strings.TrimSpace(token))
+		return a.judgeBearer(token)
 	case strings.EqualFold(scheme, "basic") && !a.basic.isZero():
 		return a.judgeBasic(h)
 	default:
