@@ -4,13 +4,14 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+	"unicode"
 )
 
 // No change that names networks passes unless each is narrow in its own family, for a time that is bounded, and few of them.
 func FuzzReaches(f *testing.F) {
 	f.Add([]byte{9, 9, 9, 0}, uint8(24), []byte{0x2a}, uint8(48), int64(time.Hour), "api")
 	f.Add([]byte{10: 0xff, 11: 0xff, 12: 9}, uint8(96), []byte{1: 0x64, 2: 0xff, 3: 0x9b}, uint8(112), int64(24*time.Hour), "a/*/b")
-	f.Add([]byte{}, uint8(0), []byte{0x20, 1}, uint8(128), int64(-1), "\u2003")
+	f.Add([]byte{}, uint8(0), []byte{0x20, 1}, uint8(128), int64(-1), "\u2003\x00\u200b/")
 	f.Fuzz(func(t *testing.T, one []byte, bits uint8, other []byte, otherBits uint8, lasts int64, selects string) {
 		all := []netip.Prefix{network(one, bits), network(other, otherBits)}
 		r := Reach{Target: "api", Changes: "api", Networks: all, Lasts: time.Duration(lasts), Reversible: true}
@@ -75,7 +76,7 @@ func named(selects string) bool {
 		if r == '*' || r == '?' || r == '%' {
 			return false
 		}
-		plain = plain || r > ' ' && r != '/' && r != '-'
+		plain = plain || unicode.In(r, unicode.L, unicode.Nd)
 	}
 	return plain
 }

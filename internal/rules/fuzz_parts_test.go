@@ -41,6 +41,7 @@ func FuzzMatchers(f *testing.F) {
 	f.Add(`alertname="Down"`, "Down", "", "")
 	f.Add(`{a=~"x|y", b!="z"}`, "x", "y", "b")
 	f.Add(`a!~"(?i)x.*",b=~""`, "X", "", "z")
+	f.Add("{a=~\"\x96\"}", "", "\x9b", "")
 	f.Add(`"größe"=~"[", a=`, "", "a", "\xff")
 	f.Fuzz(func(t *testing.T, text, alertname, a, b string) {
 		build := newBuilder("r", []byte(text), Options{})
@@ -139,18 +140,20 @@ func FuzzFill(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, name, health string) {
 		target := executors.Target{Name: name, Health: health}
 		got, wrong := filler(target)(text)
-		left := form.ReplaceAllLiteralString(text, "\x00")
-		lacking := name != "" && (health == "" && strings.Contains(text, ".Target.Health") || strings.Contains(text, ".Target.Control"))
 		if wrong != nil {
-			if at := wrong.offset; at < 0 || at >= len([]rune(text)) || wrong.message == "" || !strings.Contains(left, "{{") && !lacking {
-				t.Fatalf("%q is wrong at %d: %s", text, at, wrong.message)
+			rest := string([]rune(text)[wrong.offset:])
+			at := form.FindStringSubmatchIndex(rest)
+			known := at != nil && at[0] == 0
+			lacking := known && name != "" && (rest[at[2]:at[3]] == "Control" || rest[at[2]:at[3]] == "Health" && health == "")
+			if !strings.HasPrefix(rest, "{{") || known && !lacking || wrong.message == "" {
+				t.Fatalf("%q is wrong at %d: %s", text, wrong.offset, wrong.message)
 			}
 			return
 		}
 		want := form.ReplaceAllStringFunc(text, func(one string) string {
 			return map[string]string{"Name": name, "Health": health}[form.FindStringSubmatch(one)[1]]
 		})
-		if got != want || strings.Contains(left, "{{") {
+		if got != want || strings.Contains(form.ReplaceAllLiteralString(text, "\x00"), "{{") {
 			t.Fatalf("%q became %q, want %q", text, got, want)
 		}
 	})
@@ -189,7 +192,7 @@ func FuzzCron(f *testing.F) {
 		if !next.After(from) {
 			t.Fatalf("%q begins at %s, not after %s", text, next, from)
 		}
-		between := from.Add(next.Sub(from) * time.Duration(gap%1000) / 1000)
+		between := from.Add(next.Sub(from) / 1000 * time.Duration(gap%1000))
 		for _, moment := range []time.Time{between, next.Add(-1)} {
 			if again := s.Next(moment); !again.Equal(next) {
 				t.Fatalf("%q begins at %s asked from %s, and at %s asked from %s", text, next, from, again, moment)

@@ -80,8 +80,8 @@ func FuzzOffenders(f *testing.F) {
 	})
 }
 
-// ends are the first and the last address of a network, in the form that both families have.
-func ends(n netip.Prefix) (first, last netip.Addr) {
+// span is the first and the last address of a network, in the form that both families have.
+func span(n netip.Prefix) (first, last netip.Addr) {
 	n = n.Masked()
 	from := n.Addr().As16()
 	until := from
@@ -95,8 +95,8 @@ func meets(a, b netip.Prefix) bool {
 	if !a.IsValid() || !b.IsValid() || a.Addr().Is4() != b.Addr().Is4() {
 		return false
 	}
-	from, until := ends(a)
-	first, last := ends(b)
+	from, until := span(a)
+	first, last := span(b)
 	return from.Compare(last) <= 0 && first.Compare(until) <= 0
 }
 
@@ -104,8 +104,8 @@ func holds(a, b netip.Prefix) bool {
 	if !meets(a, b) {
 		return false
 	}
-	from, until := ends(a)
-	first, last := ends(b)
+	from, until := span(a)
+	first, last := span(b)
 	return from.Compare(first) <= 0 && last.Compare(until) <= 0
 }
 

@@ -57,7 +57,7 @@ func FuzzStatuspage(f *testing.F) {
 			return
 		}
 		p := &statuspage{}
-		if strings.TrimSpace(word) != "" {
+		if word != "" && connect.Line(word, 100) == word { // the rules file is no stranger's
 			p.Components = []string{word}
 		}
 		a, err := p.answer("status.example", got, fuzzed)
