@@ -49,7 +49,7 @@ func credentials(h http.Header) (scheme, token string, err error) {
 		return "", "", fmt.Errorf("%w: %d Authorization headers instead of one", ErrUnauthenticated, len(given))
 	}
 	scheme, token, _ = strings.Cut(given[0], " ")
-	return strings.ToLower(scheme), strings.TrimSpace(token), nil
+	return strings.ToLower(scheme), token, nil
 }
 
 func (a authorization) judge(h http.Header) error {

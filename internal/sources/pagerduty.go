@@ -107,7 +107,7 @@ func signatures(header []string) ([]string, error) {
 	}
 	var v1 []string
 	for _, one := range all {
-		if mac, ok := strings.CutPrefix(strings.TrimSpace(one), "v1="); ok {
+		if mac, ok := strings.CutPrefix(strings.Trim(one, " \t"), "v1="); ok {
 			v1 = append(v1, mac)
 		}
 	}
