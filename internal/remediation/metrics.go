@@ -19,6 +19,7 @@ type Metrics struct {
 	refusals    *prometheus.CounterVec
 	systems     *prometheus.GaugeVec
 	toAction    prometheus.Histogram
+	feeds       feedMetrics
 }
 
 // Verdicts of a whole event, beside those of rules.
@@ -54,7 +55,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
 		}),
 	}
+	m.feeds = newFeedMetrics()
 	r.MustRegister(m.events, m.runs, m.steps, m.stepSeconds, m.refusals, m.systems, m.toAction)
+	r.MustRegister(m.feeds.delivered, m.feeds.polled, m.feeds.failed, m.feeds.found, m.feeds.alarms)
 	return m
 }
 
@@ -65,7 +68,8 @@ func (m *Metrics) Init(set *rules.Set) {
 		string(Chosen), eventUnauthenticated, eventRepeated,
 		string(EventIgnored), string(EventInvalid), string(EventFailed), string(EventPending),
 	}
-	for source := range set.Sources {
+	for source, kind := range set.Sources {
+		m.feeds.init(source, kind)
 		for _, verdict := range verdicts {
 			m.events.WithLabelValues(source, verdict)
 		}

@@ -36,9 +36,16 @@ type Alertmanager struct {
 	APIBasicAuth BasicAuth `yaml:"api_basic_auth"`
 	// Insecure allows an http: URL.
 	Insecure bool `yaml:"insecure"`
+	// Poll finds the alerts whose webhook never came, by asking at URL. Without it Alertmanager is not polled.
+	Poll *AlertmanagerPoll `yaml:"poll"`
+	// Watchdog is an alert that always fires: when it stays away, people are told that the feed is silent.
+	Watchdog *Watchdog `yaml:"watchdog"`
 
 	name  string
 	asked func() (*connect.Alertmanager, error)
+
+	mu      sync.Mutex
+	missing map[Sighting]bool // guarded by mu: known to go on, and not listed by the last poll
 }
 
 func newAlertmanager(name string) Source {
@@ -60,7 +67,7 @@ func (a *Alertmanager) Check() error {
 	if a.authorization().isZero() {
 		return errors.New("bearer_token or basic_auth is needed: without one anybody could send alerts")
 	}
-	return a.checkAPI()
+	return errors.Join(a.checkAPI(), a.checkPoll(), a.Watchdog.check())
 }
 
 // Authenticate judges the Authorization header alone; the body is not signed.

@@ -41,6 +41,7 @@ func (in *admission) store(a remediation.Acceptance) {
 		in.endEpisodes(r)
 	}
 	in.holds(a.Holds)
+	in.feed(a)
 	for _, p := range a.Proposals {
 		in.propose(p, a.Again != "")
 	}
