@@ -161,9 +161,10 @@ func checkStatus(s alert.Status) error {
 	return nil
 }
 
-// alert computes the fingerprint: the one in the body is equal or wrong.
+// alert computes the fingerprint: the one in the body is equal or wrong. Alertmanager's API tells times in milliseconds and its webhook in
+// nanoseconds: the episode must be the same by both.
 func (a *Alertmanager) alert(one alertmanagerAlert, groupKey string) alert.Alert {
-	startsAt := one.StartsAt.UTC()
+	startsAt := one.StartsAt.UTC().Truncate(time.Millisecond)
 	return alert.Alert{
 		Source:        a.name,
 		Status:        one.Status,

@@ -99,10 +99,11 @@ func (a *Alertmanager) amongGroups(groups []connect.AlertGroup, q Question) (fou
 		for _, one := range g.Alerts {
 			subject := alert.Fingerprint(one.Labels)
 			listed[subject] = true
+			one.StartsAt = one.StartsAt.UTC().Truncate(time.Millisecond)
 			episode := alert.Episode(subject, one.StartsAt)
 			if one.Notified && !known[episode] && a.Poll.takes(one.StartsAt, q.Now, alertmanagerAfter) && checkLabels(one.Labels) == nil {
 				known[episode] = true
-				fresh[one.StartsAt.UTC()] = append(fresh[one.StartsAt.UTC()], one)
+				fresh[one.StartsAt] = append(fresh[one.StartsAt], one)
 			}
 		}
 		for _, began := range slices.SortedFunc(maps.Keys(fresh), time.Time.Compare) {

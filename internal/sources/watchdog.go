@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -73,13 +74,24 @@ func (w *Watchdog) parse() error {
 				err = errors.New("the matcher is empty")
 			}
 			if err != nil {
-				wrong = append(wrong, &ParameterError{Path: []string{"watchdog", "match", strconv.Itoa(i)}, Err: fmt.Errorf("cannot read the matcher: %w", err)})
+				offset, message := placeIn(err.Error())
+				wrong = append(wrong, &ParameterError{Path: []string{"watchdog", "match", strconv.Itoa(i)}, Offset: offset, Err: fmt.Errorf("cannot read the matcher: %s", message)})
 			}
 			w.matchers = append(w.matchers, parsed...)
 		}
 		w.wrong = errors.Join(wrong...)
 	})
 	return w.wrong
+}
+
+// placeIn splits the place from the parser's message: "FROM:TO: message", in characters.
+func placeIn(message string) (int, string) {
+	if parts := strings.SplitN(message, ":", 3); len(parts) == 3 {
+		if from, err := strconv.Atoi(parts[0]); err == nil {
+			return from, strings.TrimSpace(parts[2])
+		}
+	}
+	return 0, message
 }
 
 // check refuses a watchdog that any alert would feed, or that could never be late.
