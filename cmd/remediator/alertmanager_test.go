@@ -59,7 +59,7 @@ func newAlertmanager(t *testing.T, told bool, services ...string) *alertmanager 
 		am.events = newGate(t, am.world.PagerDutyURL())
 		receiver = fmt.Sprintf(pagerDutyReceiver, am.events.url, sandbox.PagerDutyRoutingKey)
 	}
-	am.start(t, program, fmt.Sprintf(alertmanagerConfig, am.webhook.url, demoBearerToken, receiver))
+	am.start(t, program, freeAddress(t), fmt.Sprintf(alertmanagerConfig, am.webhook.url, demoBearerToken, receiver))
 	return am
 }
 
@@ -68,9 +68,9 @@ func alertmanagersDetails(overlay map[string]any) {
 	delete(overlay["sources"].(map[string]any)["pagerduty"].(map[string]any), "labels")
 }
 
-func (am *alertmanager) start(t *testing.T, program, config string) {
+func (am *alertmanager) start(t *testing.T, program, address, config string) {
 	t.Helper()
-	file, address := filepath.Join(am.dir, "alertmanager.yml"), freeAddress(t)
+	file := filepath.Join(am.dir, "alertmanager.yml")
 	succeed(t, os.WriteFile(file, []byte(config), 0o600))
 	cmd := exec.CommandContext(t.Context(), program, "--config.file="+file, "--storage.path="+filepath.Join(am.dir, "am"),
 		"--web.listen-address="+address, "--cluster.listen-address=")

@@ -51,6 +51,7 @@ type app struct {
 	timeouts rules.Timeouts // of the rules that it was started with
 	open     atomic.Pointer[connect.Set]
 	loading  sync.Mutex // one reload at a time
+	feeds    feedLoops
 }
 
 // newApp loads the rules, refuses sources that could not protect anything, and opens the database.
@@ -86,7 +87,7 @@ func (a *app) wire(ctx context.Context, set *rules.Set, owner string) error {
 	a.metrics.Init(set)
 	a.registry.MustRegister(remediation.NewGauges(ledger{Store: a.store, pauses: a.pauses}, a.book))
 	a.engine = remediation.New(remediation.Config{
-		Rules: a.book, Intake: a.store, Runs: a.store, Connections: a.connections, Metrics: a.metrics, Log: a.config.Log,
+		Rules: a.book, Intake: a.store, Runs: a.store, Feeds: a.store, Connections: a.connections, Metrics: a.metrics, Log: a.config.Log,
 		Systems: remediation.NewSystems(a.metrics, a.config.Options.Speed),
 		Pressed: a.config.Stop.pressed, Protected: ownIdentity(),
 		Owner: owner, Lease: a.config.Lease, Speed: a.config.Options.Speed, Now: a.store.Now, NewID: newID,
@@ -195,6 +196,7 @@ func (a *app) reload(ctx context.Context) error {
 func (a *app) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
+	a.feeds.stop()
 	return errors.Join(a.store.Stop(ctx), a.store.Close(), a.connections().Close())
 }
 
@@ -205,7 +207,13 @@ type worker struct {
 }
 
 func (a *app) start(ctx context.Context) error {
-	return a.store.Start(ctx, worker{Engine: a.engine, Notifier: a.notifier})
+	if err := a.store.Start(ctx, worker{Engine: a.engine, Notifier: a.notifier}); err != nil {
+		return err
+	}
+	if a.config.plays(store.WorkerRole) {
+		a.startFeeds(ctx)
+	}
+	return nil
 }
 
 // validateSources refuses sources that could not protect anything. Their secrets are the intake's alone.

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -65,6 +66,12 @@ func Fingerprint(labels map[string]string) string {
 // Episode makes the key of one firing out of what identifies the alert and the moment it began.
 func Episode(fingerprint string, startsAt time.Time) string {
 	return fingerprint + "@" + strconv.FormatInt(startsAt.UnixMicro(), 10)
+}
+
+// Subject is the part of an episode's key that every firing of the same has.
+func Subject(episode string) string {
+	subject, _, _ := strings.Cut(episode, "@")
+	return subject
 }
 
 // GroupIncidentKey is the key under which Alertmanager's PagerDuty notifier opens the incident of a group: the SHA-256 of

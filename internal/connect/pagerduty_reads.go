@@ -40,7 +40,11 @@ type Incident struct {
 	CreatedAt          time.Time
 	ResolvedAt         time.Time // zero while it is open
 	MergedInto         string    // the id of the incident that its alerts have gone to, which resolved this one; "" if it was not
+	ChangedAt          time.Time // when its status last changed
 	ServiceID          string
+	Service            string // its name
+	Urgency            string
+	Priority           string // its name; "" for none
 	EscalationPolicyID string
 	Acknowledgements   []Acknowledgement // by users; none unless it is acknowledged
 }
@@ -303,10 +307,21 @@ func incidentOf(in *pagerduty.Incident) Incident {
 		CreatedAt:          timeOf(in.CreatedAt),
 		ResolvedAt:         timeOf(in.ResolvedAt),
 		MergedInto:         mergedInto(in),
+		ChangedAt:          timeOf(in.LastStatusChangeAt),
 		ServiceID:          in.Service.ID,
+		Service:            in.Service.Summary,
+		Urgency:            in.Urgency,
+		Priority:           priorityOf(in),
 		EscalationPolicyID: in.EscalationPolicy.ID,
 		Acknowledgements:   acknowledgementsOf(in),
 	}
+}
+
+func priorityOf(in *pagerduty.Incident) string {
+	if in.Priority == nil {
+		return ""
+	}
+	return cmp.Or(in.Priority.Name, in.Priority.Summary)
 }
 
 func mergedInto(in *pagerduty.Incident) string {

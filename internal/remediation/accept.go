@@ -45,17 +45,37 @@ func (e *Engine) Accept(ctx context.Context, in Inbound) (Accepted, error) {
 	}
 	event := Event{ID: e.NewID(), Source: in.Source, ReceivedAt: now, RulesHash: set.Hash, Body: in.Request.Body}
 	d, err := parse(set.Intake.Bounds(), source, in.Request.Body, now)
+	if d.Drill == "" { // which says nothing of the sender's road
+		e.Metrics.delivered(in.Source, now)
+	}
+	return e.take(ctx, set, taken{event: event, delivery: d, unread: err, pushed: true})
+}
+
+// taken is a delivery on its way in: sent to us, or found by a poll.
+type taken struct {
+	event    Event
+	delivery sources.Delivery
+	unread   error // why it could not be read
+	pushed   bool
+}
+
+// take stores a delivery with all it leads to.
+func (e *Engine) take(ctx context.Context, set *rules.Set, in taken) (Accepted, error) {
+	event, d := in.event, in.delivery
 	event.DedupKey, event.Type, event.OccurredAt, event.Delivery = d.DedupKey, d.Type, d.OccurredAt, d
-	a := Acceptance{Event: event, Holds: e.holds(in.Source, d)}
+	a := Acceptance{Event: event, Holds: e.holds(event.Source, d)}
+	if d.Drill == "" {
+		e.noteFeed(set, &a, in.pushed)
+	}
 	switch {
-	case err != nil:
-		a.Event.State, a.Event.Note = EventInvalid, err.Error()
+	case in.unread != nil:
+		a.Event.State, a.Event.Note = EventInvalid, in.unread.Error()
 	case d.Ignored != "":
 		a.Event.State, a.Event.Note = EventIgnored, d.Ignored
-	case e.ours(in.Source, d):
+	case e.ours(event.Source, d):
 		a.Event.State, a.Event.Note = EventIgnored, "it tells of our own act"
-	case d.Incomplete, e.unsure(set, in.Source, d):
-		a.Event.State, a.Event.Note, a.Event.WakeAt = EventPending, d.Warning, now
+	case d.Incomplete, e.unsure(set, event.Source, d):
+		a.Event.State, a.Event.Note, a.Event.WakeAt = EventPending, d.Warning, event.ReceivedAt
 	default:
 		a.Event.Note = d.Warning
 		e.match(set, &a)
@@ -66,7 +86,7 @@ func (e *Engine) Accept(ctx context.Context, in Inbound) (Accepted, error) {
 	}
 	e.Metrics.accepted(a, accepted)
 	if a.Event.State == EventInvalid {
-		e.Log.Warn("a delivery was kept and not understood", "source", in.Source, "event", event.ID, "error", a.Event.Note)
+		e.Log.Warn("a delivery was kept and not understood", "source", event.Source, "event", event.ID, "error", a.Event.Note)
 	}
 	accepted.Note = a.Event.Note
 	return accepted, nil

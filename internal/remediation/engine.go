@@ -19,6 +19,7 @@ type Config struct {
 	Rules       RuleBook
 	Intake      Intake
 	Runs        Runs
+	Feeds       Feeds // needed by Poll and Watch alone
 	Connections func() connect.Set
 	Systems     *Systems
 	Metrics     *Metrics
@@ -43,6 +44,8 @@ type Engine struct {
 	selves  sync.Map     // source name -> the id by which it tells of our own acts
 	rates   sync.Map     // source name -> the *rate.Limiter of its deliveries
 	learned atomic.Int64 // when that was last asked for all of them, in microseconds
+	heard   sync.Map     // source name -> time.Time: when it was last recorded that something came
+	turns   sync.Map     // source name -> time.Time: before it no poll is due
 }
 
 // New makes an Engine.

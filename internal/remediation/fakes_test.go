@@ -279,6 +279,7 @@ func (a *act) Undo(_ context.Context, env executors.Env, c executors.Change) (ex
 // sender is a source whose bodies are Deliveries.
 type sender struct {
 	World string `yaml:"world"`
+	name  string
 }
 
 // lookUps are the answers to the look-ups of a world's incomplete deliveries.
@@ -319,11 +320,37 @@ func (s *sender) Reread(context.Context, connect.Set, alert.Alert) (sources.Stan
 	return answer.(func() (sources.Standing, error))()
 }
 
+// polls are the answers of a world's senders to polls, by world/source; a source without one is not polled.
+var polls sync.Map // -> func(sources.Question) ([]sources.Found, error)
+
+func (s *sender) Polling() sources.Polling {
+	if _, ok := polls.Load(s.World + "/" + s.name); !ok {
+		return sources.Polling{}
+	}
+	return sources.Polling{Every: time.Minute, LookBack: time.Hour, Missing: 10 * time.Minute}
+}
+
+func (s *sender) Missed(_ context.Context, _ connect.Set, q sources.Question) ([]sources.Found, error) {
+	answer, _ := polls.Load(s.World + "/" + s.name)
+	return answer.(func(sources.Question) ([]sources.Found, error))(q)
+}
+
+// dogs are the watchdogs of a world's senders, by world/source.
+var dogs sync.Map // -> *sources.Watchdog
+
+func (s *sender) Watch() *sources.Watchdog {
+	dog, ok := dogs.Load(s.World + "/" + s.name)
+	if !ok {
+		return nil
+	}
+	return dog.(*sources.Watchdog)
+}
+
 // Self is who we are at every fake sender.
 func (*sender) Self(context.Context, connect.Set) (string, error) { return "bot", nil }
 
 func init() {
-	sources.Register(sources.Kind{Name: "fake", New: func(string) sources.Source { return &sender{} }})
+	sources.Register(sources.Kind{Name: "fake", New: func(name string) sources.Source { return &sender{name: name} }})
 	executors.RegisterTarget(executors.TargetKind{Name: "fake", New: func() any { return &section{} }})
 	executors.RegisterProbe(executors.ProbeKind{Name: "fake.probe", New: func() executors.Probe { return &probe{} }, Fact: fact{}})
 	// Another system, so that a rule can decide by facts while the acting system's breaker is open.

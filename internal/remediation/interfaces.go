@@ -78,6 +78,9 @@ type Acceptance struct {
 	Moves     []Move
 	Holds     []Hold
 	Messages  []Message // e.g. the escalation of a look-up that failed for good
+	// Sightings and Push are what it says of its source's feed; empty and nil where nobody watches that.
+	Sightings []Sighting
+	Push      *Push
 	// Again is the parked run that this is the next attempt of: its event is stored already. Nothing is stored when the run is not
 	// parked any more, or when another run has taken its place.
 	Again string

@@ -20,6 +20,7 @@ type Metrics struct {
 	systems     *prometheus.GaugeVec
 	drills      *prometheus.CounterVec
 	toAction    prometheus.Histogram
+	feeds       feedMetrics
 }
 
 // Verdicts of a whole event, beside those of rules.
@@ -59,7 +60,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
 		}),
 	}
+	m.feeds = newFeedMetrics()
 	r.MustRegister(m.events, m.runs, m.steps, m.stepSeconds, m.refusals, m.systems, m.drills, m.toAction)
+	r.MustRegister(m.feeds.delivered, m.feeds.polled, m.feeds.failed, m.feeds.found, m.feeds.alarms)
 	return m
 }
 
@@ -70,7 +73,8 @@ func (m *Metrics) Init(set *rules.Set) {
 		string(Chosen), eventUnauthenticated, eventTooMany, eventRepeated,
 		string(EventIgnored), string(EventInvalid), string(EventFailed), string(EventPending),
 	}
-	for source := range set.Sources {
+	for source, kind := range set.Sources {
+		m.feeds.init(source, kind)
 		for _, verdict := range verdicts {
 			m.events.WithLabelValues(source, verdict)
 		}

@@ -216,7 +216,7 @@ func (w *world) start(owner string) {
 	must(w.t, err)
 	w.racing = &racing{Runs: w.store}
 	w.engine = remediation.New(remediation.Config{
-		Rules: w.book, Intake: w.store, Runs: w.racing, Connections: func() connect.Set { return connect.Set{} }, Metrics: w.metrics,
+		Rules: w.book, Intake: w.store, Runs: w.racing, Feeds: w.store, Connections: func() connect.Set { return connect.Set{} }, Metrics: w.metrics,
 		Systems: w.systems, Log: quiet, Owner: owner, Lease: lease, Speed: 1, Now: w.now,
 		NewID: func() string { w.ids++; return fmt.Sprintf("id-%04d", w.ids) },
 	})

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -234,6 +235,7 @@ func (b *builder) blame(key, entry *yaml.Node, err error) {
 	var (
 		several    interface{ Unwrap() []error }
 		expression *sources.ExpressionError
+		parameter  *sources.ParameterError
 	)
 	where := entry
 	if absent(entry) {
@@ -250,6 +252,8 @@ func (b *builder) blame(key, entry *yaml.Node, err error) {
 			where = written
 		}
 		b.issues(where, complainOf(expression))
+	case errors.As(err, &parameter):
+		b.within(below(where, parameter.Path), parameter.Offset, mistake{id: "bad-parameters", message: plainWords(err.Error())})
 	default:
 		b.at(where, mistake{id: "bad-parameters", message: plainWords(err.Error())})
 	}
@@ -262,6 +266,21 @@ func findExpression(entry *yaml.Node, e *sources.ExpressionError) *yaml.Node {
 		return written
 	}
 	return find(written, e.Key)
+}
+
+// below follows keys, and places in lists, as far as they are written.
+func below(n *yaml.Node, path []string) *yaml.Node {
+	for _, part := range path {
+		next := find(n, part)
+		if place, err := strconv.Atoi(part); n.Kind == yaml.SequenceNode && err == nil && place >= 0 && place < len(n.Content) {
+			next = n.Content[place]
+		}
+		if next == nil {
+			break
+		}
+		n = next
+	}
+	return n
 }
 
 func (b *builder) unknownKind(n *yaml.Node, what, name string, known []string) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -124,22 +125,48 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	_ = json.NewEncoder(w).Encode(body)
 }
 
+// listIncidents filters as the vendor does. The account has no teams. Without date_range=all or since it leaves out what was opened before
+// the last month.
 func listIncidents(p *pagerDuty, c *call) (int, object, *problem) {
 	q := c.URL.Query()
+	since, until, trouble := listedTimes(q)
+	if trouble != nil {
+		return 0, nil, trouble
+	}
 	var out []any
 	for _, inc := range p.incidents {
-		if statuses := q["statuses[]"]; len(statuses) > 0 && !slices.Contains(statuses, inc.Status) {
-			continue
+		switch key, services := q.Get("incident_key"), q["service_ids[]"]; {
+		case len(q["statuses[]"]) > 0 && !slices.Contains(q["statuses[]"], inc.Status):
+		case key != "" && !inc.known(key):
+		case len(services) > 0 && !slices.Contains(services, inc.ServiceID), len(q["team_ids[]"]) > 0:
+		case inc.CreatedAt.Before(since), !until.IsZero() && !inc.CreatedAt.Before(until):
+		default:
+			out = append(out, inc.rest())
 		}
-		if key := q.Get("incident_key"); key != "" && !inc.known(key) {
-			continue
-		}
-		if services := q["service_ids[]"]; len(services) > 0 && !slices.Contains(services, inc.ServiceID) {
-			continue
-		}
-		out = append(out, inc.rest())
+	}
+	if q.Get("sort_by") == "created_at:desc" {
+		slices.Reverse(out)
 	}
 	return listing("incidents", out, c)
+}
+
+// listedTimes are the bounds of a list of incidents; zero for none.
+func listedTimes(q url.Values) (since, until time.Time, trouble *problem) {
+	if q.Get("date_range") == "all" {
+		return since, until, nil
+	}
+	since = time.Now().AddDate(0, -1, 0)
+	for key, at := range map[string]*time.Time{"since": &since, "until": &until} {
+		text := q.Get(key)
+		if text == "" {
+			continue
+		}
+		var err error
+		if *at, err = time.Parse(time.RFC3339, text); err != nil {
+			return since, until, invalid("%s is no time", key)
+		}
+	}
+	return since, until, nil
 }
 
 // known reports whether an incident is found by the key: by its own, or, when

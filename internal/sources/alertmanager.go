@@ -34,9 +34,16 @@ type Alertmanager struct {
 	APIBasicAuth BasicAuth `yaml:"api_basic_auth"`
 	// Insecure allows an http: URL.
 	Insecure bool `yaml:"insecure"`
+	// Poll finds the alerts whose webhook never came, by asking at URL. Without it Alertmanager is not polled.
+	Poll *AlertmanagerPoll `yaml:"poll"`
+	// Watchdog is an alert that always fires: when it stays away, people are told that the feed is silent.
+	Watchdog *Watchdog `yaml:"watchdog"`
 
 	name  string
 	asked func() (*connect.Alertmanager, error)
+
+	mu      sync.Mutex
+	missing map[Sighting]bool // guarded by mu: known to go on, and not listed by the last poll
 }
 
 func newAlertmanager(name string) Source {
@@ -58,7 +65,7 @@ func (a *Alertmanager) Check() error {
 	if err := a.proofs().check("bearer_token, basic_auth or client_certificate"); err != nil {
 		return err
 	}
-	return a.checkAPI()
+	return errors.Join(a.checkAPI(), a.checkPoll(), a.Watchdog.check())
 }
 
 // Authenticate judges the Authorization header and the client certificate; the body is not signed.

@@ -7,7 +7,7 @@ import (
 	"github.com/mixillo/remediator/internal/alert"
 )
 
-// alertmanagerSample is a body as Alertmanager writes it: alertmanagerBody with what decides nothing.
+// alertmanagerSample is a body as Alertmanager writes it: alertGroup with what decides nothing.
 type alertmanagerSample struct {
 	Version           string                    `json:"version"`
 	GroupKey          string                    `json:"groupKey"`

@@ -32,7 +32,7 @@ func FuzzStrictJSON(f *testing.F) {
 		if valid && !reflect.DeepEqual(got, want) {
 			t.Fatalf("%q is read as %v, not %v", body, got, want)
 		}
-		var group alertmanagerBody
+		var group alertGroup
 		if decodeStrict(body, &group) != nil {
 			return
 		}

@@ -37,6 +37,8 @@ type PagerDuty struct {
 	Labels string `yaml:"labels"`
 	// Connection names the connection that looks alerts up. Default: pagerduty.
 	Connection string `yaml:"connection"`
+	// Poll finds the incidents whose webhook never came. Without it PagerDuty is not polled.
+	Poll *PagerDutyPoll `yaml:"poll"`
 
 	name    string
 	mapping func() (*labelMapping, error)
@@ -72,7 +74,7 @@ func (p *PagerDuty) Check() error {
 		_, err := p.mapping()
 		wrong = append(wrong, err)
 	}
-	return errors.Join(wrong...)
+	return errors.Join(append(wrong, p.checkPoll())...)
 }
 
 // maxSignatures bounds the signatures of one delivery: PagerDuty sends one for each active secret of the subscription.

@@ -156,6 +156,9 @@ func admissionKeys(batch []*waiting) []string {
 		for _, p := range w.acceptance.Proposals {
 			keys = append(keys, "admit:"+p.Run.Target)
 		}
+		if len(w.acceptance.Sightings) > 0 || w.acceptance.Push != nil {
+			keys = append(keys, feedKey(w.acceptance.Event.Source))
+		}
 		if len(w.acceptance.Resolved)+len(w.acceptance.Moves) > 0 || w.acceptance.Again != "" {
 			keys = append(keys, runsKey)
 		}
@@ -206,6 +209,9 @@ func (in *admission) store(ctx context.Context, a remediation.Acceptance) error 
 		}
 	}
 	if err := in.holds(ctx, a.Holds); err != nil {
+		return err
+	}
+	if err := in.feed(ctx, a); err != nil {
 		return err
 	}
 	for _, p := range a.Proposals {

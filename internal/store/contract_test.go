@@ -29,6 +29,7 @@ func contract(t *testing.T, open func(*testing.T) *world) {
 	tests := recordsContract()
 	maps.Copy(tests, coreContract())
 	maps.Copy(tests, standingContract())
+	maps.Copy(tests, feedsContract())
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

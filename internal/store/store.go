@@ -69,6 +69,7 @@ var (
 	_ remediation.Intake = (*Store)(nil)
 	_ remediation.Runs   = (*Store)(nil)
 	_ remediation.Outbox = (*Store)(nil)
+	_ remediation.Feeds  = (*Store)(nil)
 	_ remediation.Ledger = (*Store)(nil)
 )
 

@@ -32,6 +32,7 @@ type subject interface {
 	remediation.Intake
 	remediation.Runs
 	remediation.Outbox
+	remediation.Feeds
 	records
 	standing
 	Pause(ctx context.Context, p guard.Pause) error

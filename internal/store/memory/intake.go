@@ -42,6 +42,7 @@ func (in *admission) store(a remediation.Acceptance) {
 	}
 	in.moves(a.Moves)
 	in.holds(a.Holds)
+	in.feed(a)
 	for _, p := range a.Proposals {
 		in.propose(p, a.Again != "")
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/mixillo/remediator/internal/breaker"
 	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/remediation"
+	"github.com/mixillo/remediator/internal/sources"
 )
 
 // Config says by which clock the rows live.
@@ -59,6 +60,10 @@ type rows struct {
 	chain    []remediation.Link
 	replicas map[string]replica // by owner
 	declared string             // hash of the rules that count where replicas differ
+
+	feeds     map[string]feed
+	sightings map[sighting]sources.Sighting
+	alarms    map[alarm]remediation.Alarm
 }
 
 // storm is when a run was last refused for one, and when a human last ended one.
@@ -82,6 +87,14 @@ type (
 	owed     struct{ target, kind string }
 	incident struct{ id, key string }
 	revision struct{ target, name string }
+	sighting struct {
+		began           time.Time
+		source, subject string
+	}
+	alarm struct {
+		source string
+		kind   remediation.AlarmKind
+	}
 )
 
 // New makes an empty store.
@@ -94,6 +107,7 @@ func New(c Config) *Store {
 		wants: map[string]guard.Want{}, latches: map[owed]guard.Latch{}, holds: map[incident]remediation.Hold{},
 		marks: map[revision]remediation.Mark{}, approvals: map[string]remediation.Approval{},
 		replicas: map[string]replica{},
+		feeds:    map[string]feed{}, sightings: map[sighting]sources.Sighting{}, alarms: map[alarm]remediation.Alarm{},
 	}}
 	if s.now == nil {
 		s.now = time.Now
@@ -115,6 +129,7 @@ var (
 	_ remediation.Intake = (*View)(nil)
 	_ remediation.Runs   = (*View)(nil)
 	_ remediation.Outbox = (*View)(nil)
+	_ remediation.Feeds  = (*View)(nil)
 	_ remediation.Ledger = (*View)(nil)
 )
 

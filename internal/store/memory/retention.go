@@ -18,6 +18,7 @@ func (v *View) Retain(ctx context.Context, r remediation.Retention, now time.Tim
 		t.dropActs(now.Add(-actsKept - 24*time.Hour))
 		t.dropRuns(now.Add(-r.Runs), now)
 		t.dropEvents(now.Add(-r.Runs))
+		drop(t, t.sightings, func(at sighting) bool { return at.began.Before(now.Add(-r.Runs)) })
 		return nil
 	})
 	return false, err
