@@ -249,7 +249,7 @@ func TestOldTLSIsRefused(t *testing.T) {
 	t.Parallel()
 	s := newSecured(t)
 	for version, want := range map[uint16]bool{tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
-		config := &tls.Config{RootCAs: s.servers.pool(), ServerName: "remediator.example.com", MinVersion: version, MaxVersion: version} //nolint:gosec // the point
+		config := &tls.Config{RootCAs: s.servers.pool(), ServerName: "remediator.example.com", MinVersion: version, MaxVersion: version}
 		address, _, _ := strings.Cut(strings.TrimPrefix(s.url, "https://"), "/")
 		conn, err := (&tls.Dialer{Config: config}).DialContext(t.Context(), "tcp", address)
 		if err == nil {

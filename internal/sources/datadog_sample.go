@@ -26,7 +26,7 @@ func (s *Datadog) Sample(sample Sample) ([]byte, error) {
 	}
 	if severity := firstLabel(labels, "severity", ""); severity != "" && b.Priority == "" {
 		if b.Priority = priorityOfSeverity(severity); b.Priority == "" {
-			return nil, fmt.Errorf("Datadog has no priority for the severity %q", clip(severity)) //nolint:staticcheck // a name
+			return nil, fmt.Errorf("Datadog has no priority for the severity %q", clip(severity))
 		}
 	}
 	b.Title = fmt.Sprintf("[%s on {%s}] %s", b.Transition, b.Hostname, b.Title)

@@ -250,7 +250,8 @@ func (g *Generic) alert(m *genericMapping, e evaluation, received time.Time) (a 
 		return a, false, err
 	}
 	a.Link = webLink(link)
-	return a, true, m.firingOf(e, &a, received)
+	err = m.firingOf(e, &a, received)
+	return a, true, err
 }
 
 // status is "" for an alert that neither fires nor has ended.
