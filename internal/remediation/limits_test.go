@@ -67,3 +67,32 @@ func TestOutOfBounds(t *testing.T) {
 		}
 	}
 }
+
+// TestSeriesDoNotFollowTheSender: no value that a sender chooses makes a series of its own.
+func TestSeriesDoNotFollowTheSender(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rule("cure"))
+	w.metrics.Init(w.book.current)
+	series := func() (n int) {
+		families, err := w.registry.Gather()
+		must(t, err)
+		for _, f := range families {
+			n += len(f.GetMetric())
+		}
+		return n
+	}
+	deliver := func(i int) {
+		a, strange := down(api), down(fmt.Sprintf("nobody-%d", i))
+		a.Labels["instance"], a.Episode = fmt.Sprintf("host-%d", i), fmt.Sprintf("episode-%d", i)
+		w.deliver("am", sources.Delivery{DedupKey: fmt.Sprint("d", i), Type: fmt.Sprint("type-", i), Alerts: []alert.Alert{a, strange}})
+		w.deliver("am", sources.Delivery{DedupKey: fmt.Sprint("i", i), Ignored: fmt.Sprint("why ", i)})
+	}
+	deliver(0)
+	before := series()
+	for i := range 20 {
+		deliver(i + 1)
+	}
+	if after := series(); after != before || before == 0 {
+		t.Errorf("%d series before, %d after", before, after)
+	}
+}
