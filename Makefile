@@ -96,13 +96,13 @@ fuzz: ## run every fuzz target FUZZTIME (300000x executions, or a time such as 3
 	@set -o pipefail; pattern='$(or $(FUZZ),.)'; \
 	grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sort | while IFS=: read -r file func; do \
 	  name=$${func#func }; [[ "$$name" =~ $$pattern ]] || continue; \
-	  echo "fuzz: $$name in $$(dirname "$$file")"; \
+	  echo "fuzz: $$name in $$(dirname "$$file")" | tee /dev/stderr; \
 	  $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -timeout 0 $(FUZZFLAGS) "$$(dirname "$$file")" || exit 1; \
 	done | awk \
-	  '/^fuzz: Fuzz/ { name[++n] = $$2; place[n] = $$4; print; fflush(); next } \
+	  '/^fuzz: Fuzz/ { name[++n] = $$2; place[n] = $$4; next } \
 	   /^fuzz: elapsed: .*execs: / { took[n] = substr($$3, 1, length($$3) - 1); execs[n] = $$5; next } \
 	   /^ok/ { held++ } \
-	   !/^(PASS|ok|fuzz: elapsed)/ { print; fflush() } \
+	   !/^(PASS|ok|fuzz: elapsed)/ { print } \
 	   END { for (i = 1; i <= n; i++) { printf "fuzz: %-24s %-32s %12d executions in %s\n", name[i], place[i], execs[i], took[i]; all += execs[i] } \
 	     printf "fuzz: %d of %d targets hold in %d executions\n", held, n, all }'
 
