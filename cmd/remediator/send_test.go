@@ -170,7 +170,7 @@ func TestSendRefusesToSend(t *testing.T) {
 		"a made-up incident":    {"pagerduty", "--to", server.URL, "--event", "triggered"},
 		"a certificate alone":   {"alertmanager", "--to", server.URL, "--client-cert", "c"},
 		"expected, not drilled": {"alertmanager", "--to", server.URL, "--expect", "rule=look"},
-		"an unknown field":      {"alertmanager", "--to", server.URL, "--drill", "--expect", "rulle=look"},
+		"an unknown field":      {"alertmanager", "--to", server.URL, "--drill", "--expect", "colour=red"},
 		"a bad id":              {"alertmanager", "--to", server.URL, "--id", "a/b"},
 		"a bad time":            {"alertmanager", "--to", server.URL, "--began", "yesterday"},
 		"a drill of a list":     {"alertmanager", "--to", server.URL, "--drill", "--file", filepath.Join(dir, "signing")},

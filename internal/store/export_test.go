@@ -41,11 +41,11 @@ func (s *Store) OnlyQueue(ctx context.Context, w Worker) error {
 // hot are the statements that must never read a whole table, with arguments of their types.
 func hot() map[string][]any {
 	return map[string][]any{
-		relatedSQL:      {"target-1", "episode-1", "key-1", "incident-1"},
+		relatedSQL:      {"target-1", "episode-1", "key-1", "incident-1", "alert"},
 		dueRuns:         {int64(1), 10},
 		dueEvents:       {int64(1), 10},
 		dueLanes:        {int64(1), 10},
-		endEpisodesSQL:  {int64(1), "source", "episode-1", "incident-1", "key-1", ""},
+		endEpisodesSQL:  {int64(1), "source", "episode-1", "incident-1", "key-1", "", int64(0)},
 		siblingsSQL:     {"run-1", "target-1", "incident-1", "key-1", "incident-1", int64(1), int64(1)},
 		holdSQL:         {"run-1"},
 		unlinkedSQL:     {10},
