@@ -37,7 +37,6 @@ func (e *Engine) Accept(ctx context.Context, in Inbound) (Accepted, error) {
 	now := e.Now()
 	event := Event{ID: e.NewID(), Source: in.Source, ReceivedAt: now, RulesHash: set.Hash, Body: in.Request.Body}
 	d, err := source.Parse(in.Request.Body, now)
-	e.Metrics.delivered(in.Source, now)
 	return e.take(ctx, set, taken{event: event, delivery: d, unread: err, pushed: true})
 }
 
@@ -73,6 +72,9 @@ func (e *Engine) take(ctx context.Context, set *rules.Set, in taken) (Accepted, 
 		return Accepted{}, fmt.Errorf("storing the event: %w", err)
 	}
 	e.Metrics.accepted(a, accepted)
+	if in.pushed {
+		e.Metrics.delivered(event.Source, event.ReceivedAt)
+	}
 	if a.Event.State == EventInvalid {
 		e.Log.Warn("a delivery was kept and not understood", "source", event.Source, "event", event.ID, "error", a.Event.Note)
 	}
