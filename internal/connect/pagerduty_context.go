@@ -23,8 +23,6 @@ const (
 // IncidentDetails is what people look at first on an incident's page.
 type IncidentDetails struct {
 	Incident
-	Urgency   string   // "high" or "low"
-	Priority  string   // the name of its priority; "" for none
 	Assignees []string // names, or ids where there is none
 	// TriggeredAlerts and ResolvedAlerts count its alerts by status, if AlertsCounted.
 	TriggeredAlerts, ResolvedAlerts uint
@@ -65,10 +63,7 @@ func (p *PagerDuty) Details(ctx context.Context, id string) (IncidentDetails, er
 		return IncidentDetails{}, err
 	}
 	in := &answer.Incident
-	d := IncidentDetails{Incident: incidentOf(&in.Incident), Urgency: in.Urgency}
-	if in.Priority != nil {
-		d.Priority = cmp.Or(in.Priority.Name, in.Priority.Summary)
-	}
+	d := IncidentDetails{Incident: incidentOf(&in.Incident)}
 	for _, a := range in.Assignments {
 		d.Assignees = append(d.Assignees, cmp.Or(a.Assignee.Summary, a.Assignee.ID))
 	}

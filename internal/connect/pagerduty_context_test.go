@@ -24,7 +24,7 @@ func TestPagerDutyContextReads(t *testing.T) {
 	})
 	d, err := a.Details(t.Context(), "P1")
 	want := IncidentDetails{
-		Incident: Incident{ID: "P1", Status: StatusAcknowledged}, Urgency: "low", Priority: "P1", Assignees: []string{"Ann", "U2"},
+		Incident: Incident{ID: "P1", Status: StatusAcknowledged, Urgency: "low", Priority: "P1"}, Assignees: []string{"Ann", "U2"},
 		TriggeredAlerts: 1, ResolvedAlerts: 2, AlertsCounted: true,
 	}
 	if diff := cmp.Diff(want, d); err != nil || diff != "" {

@@ -43,7 +43,7 @@ type Incident struct {
 	ChangedAt          time.Time // when its status last changed
 	ServiceID          string
 	Service            string // its name
-	Urgency            string
+	Urgency            string // "high" or "low"
 	Priority           string // its name; "" for none
 	EscalationPolicyID string
 	Acknowledgements   []Acknowledgement // by users; none unless it is acknowledged

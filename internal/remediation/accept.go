@@ -45,9 +45,6 @@ func (e *Engine) Accept(ctx context.Context, in Inbound) (Accepted, error) {
 	}
 	event := Event{ID: e.NewID(), Source: in.Source, ReceivedAt: now, RulesHash: set.Hash, Body: in.Request.Body}
 	d, err := parse(set.Intake.Bounds(), source, in.Request.Body, now)
-	if d.Drill == "" { // which says nothing of the sender's road
-		e.Metrics.delivered(in.Source, now)
-	}
 	return e.take(ctx, set, taken{event: event, delivery: d, unread: err, pushed: true})
 }
 
@@ -64,7 +61,7 @@ func (e *Engine) take(ctx context.Context, set *rules.Set, in taken) (Accepted, 
 	event, d := in.event, in.delivery
 	event.DedupKey, event.Type, event.OccurredAt, event.Delivery = d.DedupKey, d.Type, d.OccurredAt, d
 	a := Acceptance{Event: event, Holds: e.holds(event.Source, d)}
-	if d.Drill == "" {
+	if d.Drill == "" { // which says nothing of the sender's road
 		e.noteFeed(set, &a, in.pushed)
 	}
 	switch {
@@ -85,6 +82,9 @@ func (e *Engine) take(ctx context.Context, set *rules.Set, in taken) (Accepted, 
 		return Accepted{}, fmt.Errorf("storing the event: %w", err)
 	}
 	e.Metrics.accepted(a, accepted)
+	if in.pushed && d.Drill == "" {
+		e.Metrics.delivered(event.Source, event.ReceivedAt)
+	}
 	if a.Event.State == EventInvalid {
 		e.Log.Warn("a delivery was kept and not understood", "source", event.Source, "event", event.ID, "error", a.Event.Note)
 	}

@@ -84,7 +84,8 @@ type PollTimes struct {
 	After time.Duration `yaml:"after"`
 	// LookBack is how old it may be: what is older is left to people. Default: 1h.
 	LookBack time.Duration `yaml:"look_back"`
-	// Missing is how long an episode that a poll has found waits for its own delivery before people are told that none arrive. Default: 10m.
+	// Missing is how long an episode that a poll has found waits for its own delivery before people are told that none arrive: longer than
+	// Alertmanager's group_interval. Default: 10m.
 	Missing time.Duration `yaml:"missing"`
 }
 
