@@ -157,7 +157,7 @@ func TestGenericValues(t *testing.T) {
 	}
 	for value, want := range map[string]string{
 		`null`: "labels.v gives a null_type", `{}`: "labels.v gives a map", `[1]`: "labels.v gives a list", `1e999`: "too large",
-		`"` + strings.Repeat("x", maxLabelText+1) + `"`: "more than 1024 characters",
+		`"` + strings.Repeat("x", maxLabelText+1) + `"`: "more than 8192 bytes",
 	} {
 		_, err := generic(func(g *Generic) { g.Labels["v"] = "payload.v" }).Parse([]byte(`{"name":"x","v":`+value+`}`), received)
 		wantError(t, err, want)
@@ -209,8 +209,8 @@ func TestGenericCostsAreBounded(t *testing.T) {
 func TestGenericIsStrict(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]string{
-		`{"name":"x","a":{"b":1,"b":2}}`:                   `"b" is given twice`,
-		`{"name":"x","a":` + strings.Repeat("[", 40) + `}`: "nested deeper",
+		`{"name":"x","a":{"b":1,"b":2}}`:                                             `"b" is given twice`,
+		`{"name":"x","a":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`: "nested deeper",
 		`{"name":"x"}{}`: "goes on after",
 	} {
 		_, err := generic(func(*Generic) {}).Parse([]byte(body), received)

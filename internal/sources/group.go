@@ -105,8 +105,9 @@ func checkStatus(s alert.Status) error {
 }
 
 // alert computes the fingerprint. Alertmanager's own in the body is equal or wrong; Grafana's is that of labels which it does not send.
+// Alertmanager's API tells times in milliseconds and its webhook in nanoseconds: the episode must be the same by both.
 func (one groupedAlert) alert(source, groupKey string) alert.Alert {
-	startsAt := one.StartsAt.UTC()
+	startsAt := one.StartsAt.UTC().Truncate(time.Millisecond)
 	return alert.Alert{
 		Source:        source,
 		Status:        one.Status,

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common"
@@ -177,8 +176,8 @@ func (e evaluation) text(m *mapped) (string, bool, error) {
 	switch v.(type) {
 	case types.String, types.Int, types.Uint, types.Double, types.Bool:
 		text, _ := v.ConvertToType(types.StringType).Value().(string)
-		if utf8.RuneCountInString(text) > maxLabelText {
-			return "", false, fmt.Errorf("%s gives more than %d characters", m.name, maxLabelText)
+		if len(text) > maxLabelText {
+			return "", false, fmt.Errorf("%s gives more than %d bytes", m.name, maxLabelText)
 		}
 		return text, text != "", nil
 	default:

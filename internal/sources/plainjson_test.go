@@ -10,8 +10,9 @@ import (
 // plainJSON reads JSON by its grammar (RFC 8259) and shares no code with the decoder under test. It refuses a key given twice, and what is
 // nested more than maxDepth deep.
 type plainJSON struct {
-	text string
-	at   int
+	lenient bool // takes NUL and halves of characters, as where a text is not decoded
+	text    string
+	at      int
 }
 
 var (
@@ -106,8 +107,27 @@ func (p *plainJSON) str() (string, bool) {
 		return "", false
 	}
 	p.at += len(raw)
-	return plainEscapes.ReplaceAllStringFunc(raw[1:len(raw)-1], unescaped), true
+	ok := true
+	text := plainEscapes.ReplaceAllStringFunc(raw[1:len(raw)-1], func(escape string) string {
+		ok = ok && (p.lenient || whole(escape))
+		return unescaped(escape)
+	})
+	return text, ok
 }
+
+// whole reports whether no character of a run of \u escapes is NUL or half of one.
+func whole(escape string) bool {
+	if escape[1] != 'u' {
+		return true
+	}
+	halves := utf16Halves.ReplaceAllString(strings.ToLower(escape), "")
+	return !strings.Contains(halves, `\u0000`) && !utf16Half.MatchString(halves)
+}
+
+var (
+	utf16Halves = regexp.MustCompile(`\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}`)
+	utf16Half   = regexp.MustCompile(`\\ud[89a-f][0-9a-f]{2}`)
+)
 
 // plainEscapes are runs of \u escapes, two of which may be one character, and single other ones.
 var plainEscapes = regexp.MustCompile(`(?:\\u[0-9a-fA-F]{4})+|\\[^u]`)
