@@ -23,11 +23,11 @@ func hostileGroup(t *testing.T, texts []hostileText, turn int, services ...strin
 		notes := map[string]any{"summary": window(texts, turn)}
 		for i := range labelsOfAnAlert / 2 / len(services) {
 			h := texts[(turn*labelsOfAnAlert+i)%len(texts)]
-			labels[h.text], labels["label_"+h.mark] = "x", h.value()
+			labels[h.text], labels["label_"+h.mark] = "x", h.text
 		}
 		for _, h := range texts {
 			if len(services) == 1 {
-				notes[h.mark] = h.value()
+				notes[h.mark] = h.text
 			}
 		}
 		alerts = append(alerts, map[string]any{

@@ -106,8 +106,9 @@ func (e *Engine) noteFeed(set *rules.Set, a *Acceptance, pushed bool) {
 		return
 	}
 	beat := dog != nil && dog.In(a.Event.Delivery.Alerts)
-	last, known := e.heard.Load(a.Event.Source)
-	if beat || !known || now.Sub(last.(time.Time)) >= e.scale(heardEvery) {
+	kept, _ := e.heard.Load(a.Event.Source)
+	last, known := kept.(time.Time)
+	if beat || !known || now.Sub(last) >= e.scale(heardEvery) {
 		e.heard.Store(a.Event.Source, now)
 		a.Push = &Push{Source: a.Event.Source, At: now, Beat: beat}
 	}

@@ -40,7 +40,8 @@ func (e *Engine) Poll(ctx context.Context) error {
 // pollTurn asks the store only when a turn can be due.
 func (e *Engine) pollTurn(ctx context.Context, name string, every time.Duration) (bool, error) {
 	now := e.Now()
-	if due, known := e.turns.Load(name); known && now.Before(due.(time.Time)) && due.(time.Time).Sub(now) <= every {
+	kept, _ := e.turns.Load(name)
+	if due, known := kept.(time.Time); known && now.Before(due) && due.Sub(now) <= every {
 		return false, nil
 	}
 	mine, next, err := e.Feeds.Turn(ctx, name, now, every)

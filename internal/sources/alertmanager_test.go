@@ -147,7 +147,7 @@ func TestAlertmanagerRefusesBodies(t *testing.T) {
 		"labels null":         {`"labels":{"alertname":"X"}`, `"labels":null`, "no labels"},
 		"label not a text":    {`"alertname":"X"`, `"alertname":1`, "a JSON number"},
 		"label without name":  {`"alertname":"X"`, `"":"X"`, "a label has no name"},
-		"label too long":      {`"alertname":"X"`, `"alertname":"` + strings.Repeat("x", maxLabelText+1) + `"`, `"alertname" is longer`},
+		"label too long":      {`"alertname":"X"`, `"alertname":"` + strings.Repeat("x", maxLabelText+1) + `"`, "a label of it is longer"},
 		"too many labels":     {`{"alertname":"X"}`, string(many), "257 labels"},
 		"label twice":         {`"alertname":"X"`, `"alertname":"X","alertname":"Y"`, `"alertname" is given twice`},
 		"label twice, spelt":  {`"alertname":"X"`, `"alertname":"X","alertn\u0061me":"Y"`, `"alertname" is given twice`},

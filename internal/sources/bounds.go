@@ -60,12 +60,12 @@ func (b Bounds) check(labels map[string]string) error {
 	if len(labels) > b.Labels {
 		return fmt.Errorf("it has %d labels, more than %d", len(labels), b.Labels)
 	}
-	for name, value := range labels {
+	for name, value := range labels { // none is named: what is out of bounds belongs in no note
 		if name == "" {
 			return errors.New("a label has no name")
 		}
 		if len(name) > b.LabelBytes || len(value) > b.LabelBytes {
-			return fmt.Errorf("its label %q is longer than %d bytes", clip(name), b.LabelBytes)
+			return fmt.Errorf("a label of it is longer than %d bytes", b.LabelBytes)
 		}
 	}
 	return nil

@@ -22,7 +22,7 @@ const (
 
 // decodeStrict decodes one JSON value and refuses what two parsers could read differently: a key given twice, a key that differs
 // from a known one only in case (encoding/json would take it), text that is not UTF-8, anything after the value, deep nesting and,
-// where it is decoded, a text with half a surrogate pair (which becomes U+FFFD) or with NUL (at which some end). Unknown keys are
+// where it is decoded, a text with half a surrogate pair (which becomes U+FFFD). Unknown keys are
 // allowed, so that a sender may add some. Of what it does not decode it keeps nothing.
 func decodeStrict(body []byte, into any) error {
 	if err := walkStrictly(body, reflect.TypeOf(into)); err != nil {
@@ -209,8 +209,6 @@ func (w *strictWalk) escape() error {
 	unit := w.unit(w.at + 1)
 	w.at += 4
 	switch {
-	case unit == 0:
-		return errors.New("a text in it holds NUL")
 	case !utf16.IsSurrogate(unit):
 		return nil
 	case bytes.HasPrefix(w.body[w.at+1:], []byte(`\u`)) && utf16.DecodeRune(unit, w.unit(w.at+3)) != utf8.RuneError:

@@ -231,7 +231,7 @@ func TestLookUpFails(t *testing.T) {
 		"no label sets":      {fakePagerDuty{alerts: alerts(nil)}, `[]`, "there are none"},
 		"an empty label set": {fakePagerDuty{alerts: alerts(nil)}, `{"a": ""}`, "no labels"},
 		"a long value": {
-			fakePagerDuty{alerts: alerts(map[string]any{"x": strings.Repeat("x", maxLabelText+1)})}, `{"a": details.x}`, `"a" is longer`,
+			fakePagerDuty{alerts: alerts(map[string]any{"x": strings.Repeat("x", maxLabelText+1)})}, `{"a": details.x}`, "a label of it is longer",
 		},
 		"one of two alerts": {
 			fakePagerDuty{alerts: append(alerts(map[string]any{"x": "1"}), alerts(nil)...)}, `{"a": details.x}`, "no such key",

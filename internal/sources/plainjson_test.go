@@ -10,7 +10,7 @@ import (
 // plainJSON reads JSON by its grammar (RFC 8259) and shares no code with the decoder under test. It refuses a key given twice, and what is
 // nested more than maxDepth deep.
 type plainJSON struct {
-	lenient bool // takes NUL and halves of characters, as where a text is not decoded
+	lenient bool // takes halves of characters, as where a text is not decoded
 	text    string
 	at      int
 }
@@ -115,13 +115,13 @@ func (p *plainJSON) str() (string, bool) {
 	return text, ok
 }
 
-// whole reports whether no character of a run of \u escapes is NUL or half of one.
+// whole reports whether no escape of a run of them is half a character.
 func whole(escape string) bool {
 	if escape[1] != 'u' {
 		return true
 	}
 	halves := utf16Halves.ReplaceAllString(strings.ToLower(escape), "")
-	return !strings.Contains(halves, `\u0000`) && !utf16Half.MatchString(halves)
+	return !utf16Half.MatchString(halves)
 }
 
 var (

@@ -45,7 +45,7 @@ func hot() map[string][]any {
 		dueRuns:         {int64(1), 10},
 		dueEvents:       {int64(1), 10},
 		dueLanes:        {int64(1), 10},
-		endEpisodesSQL:  {int64(1), "source", "episode-1", "incident-1", "key-1", "", int64(0)},
+		endEpisodesSQL:  {int64(1), "source", "episode-1", "incident-1", "key-1", "", "", int64(0)},
 		siblingsSQL:     {"run-1", "target-1", "incident-1", "key-1", "incident-1", int64(1), int64(1)},
 		holdSQL:         {"run-1"},
 		unlinkedSQL:     {10},

@@ -35,7 +35,7 @@ const readers = 4
 
 // openSQLite locks, opens and migrates the file, creating it readable by its owner only, and takes over what a former process left.
 func openSQLite(ctx context.Context, path string, q *river.Config) (backend, error) {
-	lock, err := lockFile(path + ".lock")
+	lock, err := lockFile(ctx, path+".lock")
 	if err != nil {
 		return backend{}, err
 	}
@@ -128,12 +128,12 @@ func dataSource(path, query string) string {
 }
 
 // lockFile takes the lock that keeps a second process off the file. The kernel drops it when the process ends, however it ends.
-func lockFile(path string) (*os.File, error) {
+func lockFile(ctx context.Context, path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening the lock file: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := flock(ctx, f); err != nil {
 		holder, _ := os.ReadFile(path)
 		_ = f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
@@ -145,6 +145,27 @@ func lockFile(path string) (*os.File, error) {
 		_, _ = fmt.Fprintf(f, "pid %d\n", os.Getpid())
 	}
 	return f, nil
+}
+
+// lockPatience is how long a lock may be held by a process that is ending, or by a child between its fork and its exec.
+const lockPatience = time.Second
+
+func flock(ctx context.Context, f *os.File) error {
+	ctx, cancel := context.WithTimeout(ctx, lockPatience)
+	defer cancel()
+	again := time.NewTicker(lockPatience / 50)
+	defer again.Stop()
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-again.C:
+		}
+	}
 }
 
 func (d *sqliteDB) begin(ctx context.Context) (*transaction, error) {

@@ -72,11 +72,13 @@ func (g *gate) keepsNothing(a away) {
 	t := g.t
 	t.Helper()
 	held := map[string]request{}
-	succeed(t, a.take())
 	for _, source := range g.players() {
-		held[source] = g.firing(source, "held")
+		held[source] = g.firing(source, "held") // while there is a secret to sign it with
+	}
+	succeed(t, a.take())
+	for source, r := range held {
 		for range 3 {
-			got, err := g.send(held[source])
+			got, err := g.send(r)
 			succeed(t, err)
 			if got.code != http.StatusServiceUnavailable || got.retry == "" {
 				t.Errorf("%s: answered %d, Retry-After %q: %s", source, got.code, got.retry, got.body)
