@@ -181,7 +181,7 @@ func TestHeadersAreBounded(t *testing.T) {
 				_, _ = io.Copy(io.Discard, resp.Body)
 				_ = resp.Body.Close()
 				if i == len(c.requests)-1 && resp.StatusCode != c.code {
-					t.Errorf("answered %d, want %d", resp.code, c.code)
+					t.Errorf("answered %d, want %d", resp.StatusCode, c.code)
 				}
 			}
 		})

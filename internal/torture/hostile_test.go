@@ -76,10 +76,10 @@ func TestAttack(t *testing.T) {
 	if *figures && under.p99() > 2*alone.p99() { // only where this machine has nothing else to do
 		t.Errorf("the attack slowed the good traffic from %s to %s", alone, under)
 	}
-	if under.processor > mostProcessor {
+	if *figures && under.processor > mostProcessor {
 		t.Errorf("the server took %.2f processors under attack, %.2f alone", under.processor, alone.processor)
 	}
-	if memory > attackMemory {
+	if most := int64(attackMemory); memory > most && *figures || memory > 2*most { // how much the collector leaves depends on what else runs
 		t.Errorf("the server held %d MB", memory>>20)
 	}
 	if h.Closed > attackWithin {
