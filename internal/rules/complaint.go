@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"cel.dev/cel-go/cel"
@@ -96,6 +97,7 @@ func (c complaint) unknownName(name string) mistake {
 			allowed = append(allowed, function)
 		}
 	}
+	slices.Sort(allowed) // of two that are as near the same one is always suggested
 	hint := ""
 	if near := nearest(name, allowed); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
