@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // The least prefixes of networks that a change may name, for wider ones hold strangers; how many things and networks it may name, and how
@@ -72,8 +73,11 @@ func selects(r Reach) *Refusal {
 }
 
 func wildcard(name string) bool {
-	return strings.TrimSpace(name) == "" || strings.ContainsAny(name, "*?%") || slices.Contains(strings.Split(name, "/"), "-")
+	return !strings.ContainsFunc(name, speaks) || strings.ContainsAny(name, "*?%") || slices.Contains(strings.Split(name, "/"), "-")
 }
+
+// speaks: a name without any letter or digit, be it of characters that nobody sees, is one of nothing or of all.
+func speaks(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
 
 func networks(r Reach) *Refusal {
 	switch {
