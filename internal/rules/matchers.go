@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/prometheus/alertmanager/matcher/parse"
 	"github.com/prometheus/alertmanager/pkg/labels"
@@ -31,13 +32,14 @@ func newMatcher(m *labels.Matcher) matcher {
 	}
 }
 
-// alternatives are the literals of a pattern such as critical|P0, nil if it is more than that.
+// alternatives are the literals of a pattern such as critical|P0, nil if it is more than that: the replacement character fits bytes that
+// are no text, too.
 func alternatives(pattern string) []string {
 	parts := strings.Split(pattern, "|")
 	seen := make(map[string]bool, len(parts))
 	literals := parts[:0]
 	for _, part := range parts {
-		if part != regexp.QuoteMeta(part) {
+		if part != regexp.QuoteMeta(part) || strings.ContainsRune(part, utf8.RuneError) {
 			return nil
 		}
 		if !seen[part] {
