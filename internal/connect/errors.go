@@ -204,3 +204,29 @@ func (e *redactedError) Error() string { return e.text }
 
 // Is implements the hook of errors.Is.
 func (e *redactedError) Is(target error) bool { return errors.Is(e.cause, target) }
+
+// faultMost bounds the text of a failed exchange, in characters: a system may answer an error with megabytes.
+const faultMost = 3 * gistMost
+
+// inOneLine makes an error's text one line of bounded length without secrets. What it wraps is found as before, unless it held a secret.
+func inOneLine(err error, secrets ...Value) error {
+	err = redact(err, secrets...) // before the cut, which would leave half of one
+	text := err.Error()
+	line := Line(text, faultMost)
+	if line == text {
+		return err
+	}
+	return redact(&linedError{text: line, cause: err}, secrets...) // of which characters that are not seen had parted one
+}
+
+// linedError is an error told in one line.
+type linedError struct {
+	text  string
+	cause error
+}
+
+// Error gives the line.
+func (e *linedError) Error() string { return e.text }
+
+// Unwrap gives the error as it was.
+func (e *linedError) Unwrap() error { return e.cause }

@@ -74,7 +74,7 @@ func (x *exchange) fail(ctx context.Context, err error, secrets ...Value) error 
 	if x.err != nil {
 		err = x.err
 	}
-	err = redact(withContext(ctx, err), secrets...)
+	err = inOneLine(withContext(ctx, err), secrets...)
 	if x.status == http.StatusTooManyRequests {
 		wrapped := fmt.Errorf("%s: %w", x.call.doing, err)
 		return &RateLimited{System: x.call.system, RetryAfter: retryAfter(x.header, time.Now()), Err: wrapped}

@@ -48,7 +48,7 @@ func parseMongo(text string) (mongoText, error) {
 	if at := strings.LastIndex(authority, "@"); at >= 0 {
 		t.login, t.hosts = authority[:at+1], authority[at+1:]
 	}
-	if t.hosts == "" || strings.ContainsAny(database, "/@") {
+	if t.hosts == "" || strings.ContainsAny(database, "/@") || strings.Contains(query, "@") { // or what follows is a part of the password
 		return mongoText{}, mongoUnusable("user and password must be escaped and followed by @ and a host")
 	}
 	values, err := url.ParseQuery(query)

@@ -35,10 +35,11 @@ type Click struct {
 }
 
 var (
-	slackUser  = regexp.MustCompile(`^[UW][A-Z0-9]{2,20}$`)
-	clickValue = regexp.MustCompile(`^([0-9A-Za-z-]{1,64}) ([0-9a-f]{64})$`)
-	startValue = regexp.MustCompile(`^([a-z0-9-]{1,63}) ([a-z0-9_-]{1,63}) ([0-9A-Za-z-]{1,64})$`)
-	slackStamp = regexp.MustCompile(`^([0-9]{10})\.([0-9]{6})$`)
+	slackUser    = regexp.MustCompile(`^[UW][A-Z0-9]{2,20}$`)
+	slackChannel = regexp.MustCompile(`^[A-Z0-9]{0,32}$`)
+	clickValue   = regexp.MustCompile(`^([0-9A-Za-z-]{1,64}) ([0-9a-f]{64})$`)
+	startValue   = regexp.MustCompile(`^([a-z0-9-]{1,63}) ([a-z0-9_-]{1,63}) ([0-9A-Za-z-]{1,64})$`)
+	slackStamp   = regexp.MustCompile(`^([0-9]{10})\.([0-9]{6})$`)
 )
 
 // Click authenticates a request of Slack's and reads it. ErrUnsigned when it is not Slack's; another error when it is no click on a button of
@@ -60,7 +61,8 @@ func (s *Slack) Click(header http.Header, body []byte, now time.Time) (Click, er
 
 func readClick(got slack.InteractionCallback) (Click, error) {
 	actions := got.ActionCallback.BlockActions
-	if got.Type != slack.InteractionTypeBlockActions || len(actions) != 1 || !slackUser.MatchString(got.User.ID) {
+	if got.Type != slack.InteractionTypeBlockActions || len(actions) != 1 || actions[0] == nil ||
+		!slackUser.MatchString(got.User.ID) || !slackChannel.MatchString(got.Channel.ID) {
 		return Click{}, errors.New("it is no click of one person on one button")
 	}
 	if strings.HasPrefix(actions[0].ActionID, buttonStart) {
@@ -96,8 +98,8 @@ func (s *Slack) signed(header http.Header, body []byte, now time.Time) error {
 	if err != nil || now.Sub(time.Unix(seconds, 0)).Abs() > clickWindow {
 		return fmt.Errorf("%w: its time is missing or more than %s away", ErrUnsigned, clickWindow)
 	}
-	given, err := hex.DecodeString(strings.TrimPrefix(header.Get("X-Slack-Signature"), "v0="))
-	if err != nil || !strings.HasPrefix(header.Get("X-Slack-Signature"), "v0=") {
+	given, ok := strings.CutPrefix(header.Get("X-Slack-Signature"), "v0=")
+	if !ok {
 		return fmt.Errorf("%w: the signature is missing or none", ErrUnsigned)
 	}
 	for _, place := range s.cfg.SigningSecret {
@@ -108,7 +110,7 @@ func (s *Slack) signed(header http.Header, body []byte, now time.Time) error {
 		mac := hmac.New(sha256.New, []byte(secret.Reveal()))
 		mac.Write([]byte("v0:" + stamp + ":"))
 		mac.Write(body)
-		if hmac.Equal(mac.Sum(nil), given) {
+		if hmac.Equal([]byte(hex.EncodeToString(mac.Sum(nil))), []byte(given)) { // as text, so that one signature has one spelling
 			return nil
 		}
 	}

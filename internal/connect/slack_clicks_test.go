@@ -19,12 +19,16 @@ var clickedAt = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 func click(secret string, at time.Time, payload string) (http.Header, []byte) {
 	body := []byte(url.Values{"payload": {payload}}.Encode())
 	stamp := fmt.Sprint(at.Unix())
-	mac := hmac.New(sha256.New, []byte(secret))
-	mac.Write([]byte("v0:" + stamp + ":" + string(body)))
 	h := http.Header{}
 	h.Set("X-Slack-Request-Timestamp", stamp)
-	h.Set("X-Slack-Signature", "v0="+hex.EncodeToString(mac.Sum(nil)))
+	h.Set("X-Slack-Signature", signClick(secret, stamp, body))
 	return h, body
+}
+
+func signClick(secret, stamp string, body []byte) string {
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write([]byte("v0:" + stamp + ":" + string(body)))
+	return "v0=" + hex.EncodeToString(mac.Sum(nil))
 }
 
 // payload is a click as Slack sends it; the parts are the action's id, its value, and who clicked.
