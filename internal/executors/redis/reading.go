@@ -77,7 +77,7 @@ func (r *reading) keys() (total int64, by map[string]any) {
 		}
 		written, _, _ := strings.Cut(strings.TrimPrefix(value, "keys="), ",")
 		n, err := strconv.ParseInt(written, 10, 64)
-		if err != nil || n < 0 {
+		if err != nil || n < 0 || total > math.MaxInt64-n {
 			r.lacks("keys")
 			r.lacks("keys_by_database")
 			continue
@@ -97,11 +97,11 @@ func (r *reading) rates(f *InfoFact, before reading, least int64) {
 	hits, told := r.grown(before, "keyspace_hits")
 	misses, also := r.grown(before, "keyspace_misses")
 	f.Lookups = hits + misses
-	if !told || !also {
+	if !told || !also || f.Lookups < 0 {
 		f.Lookups = 0
 		r.lacks("lookups")
 	}
-	if !told || !also || f.Lookups < max(least, 1) {
+	if f.Lookups < max(least, 1) {
 		r.lacks("hit_rate")
 		return
 	}

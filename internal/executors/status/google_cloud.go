@@ -101,6 +101,11 @@ func (p *googleCloud) Ask(ctx context.Context, env executors.Env) (executors.Ans
 	if err := read(ctx, base, "/incidents.json", "reading Google Cloud's incidents", feedMost, &all); err != nil {
 		return executors.Answer{}, err
 	}
+	return p.answer(all, env.Now)
+}
+
+// answer makes a fact of the feed.
+func (p *googleCloud) answer(all []outage, now time.Time) (executors.Answer, error) {
 	if len(all) == 0 || slices.ContainsFunc(all, func(o outage) bool { return o.ID == "" || o.Begin.IsZero() }) {
 		return executors.Answer{}, errors.New("reading Google Cloud's incidents: the feed holds no archive of incidents, so it is not what it was")
 	}
@@ -110,7 +115,7 @@ func (p *googleCloud) Ask(ctx context.Context, env executors.Env) (executors.Ans
 	if newest.IsZero() {
 		unknown = append(unknown, "age")
 	} else {
-		fact.Age = env.Now.Sub(newest)
+		fact.Age = now.Sub(newest)
 	}
 	if fact.Open == 0 {
 		unknown = append(unknown, "begin")
@@ -137,8 +142,9 @@ func (f *GoogleCloud) count(p *googleCloud, all []outage) (newest time.Time) {
 			f.Incidents[words(o.ID)] = o.shown()
 		}
 	}
-	f.Severity, f.Impact = words(worst(severities, severity)), words(worst(kinds, impact))
-	f.Trouble = rank(kinds, f.Impact) > rank(kinds, "SERVICE_INFORMATION")
+	most := worst(kinds, impact)
+	f.Severity, f.Impact = words(worst(severities, severity)), words(most)
+	f.Trouble = rank(kinds, most) > rank(kinds, "SERVICE_INFORMATION")
 	return newest
 }
 

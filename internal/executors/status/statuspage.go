@@ -111,19 +111,24 @@ func (p *statuspage) Ask(ctx context.Context, env executors.Env) (executors.Answ
 	if err := read(ctx, base, "/api/v2/summary.json", "reading the status page "+base.Host, pageMost, &got); err != nil {
 		return executors.Answer{}, err
 	}
+	return p.answer(base.Host, got, env.Now)
+}
+
+// answer makes a fact of what a page says.
+func (p *statuspage) answer(host string, got summary, now time.Time) (executors.Answer, error) {
 	if got.Status.Indicator == "" || got.Components == nil || got.Incidents == nil {
-		return executors.Answer{}, fmt.Errorf("reading the status page %s: it is no summary of Statuspage", base.Host)
+		return executors.Answer{}, fmt.Errorf("reading the status page %s: it is no summary of Statuspage", host)
 	}
 	fact := &Statuspage{Indicator: words(got.Status.Indicator), Incidents: map[string]any{}, Degraded: []string{}, Maintenance: []string{}}
 	counted := p.count(*got.Components)
 	fact.impaired(counted)
-	fact.open(counted, *got.Incidents, got.Maintenance)
-	fact.Trouble = len(fact.Degraded) > 0 || rank(impacts, fact.Worst) > rank(impacts, "maintenance")
+	felt := fact.open(counted, *got.Incidents, got.Maintenance)
+	fact.Trouble = len(fact.Degraded) > 0 || rank(impacts, felt) > rank(impacts, "maintenance")
 	if !got.Page.Updated.IsZero() {
-		fact.Age = env.Now.Sub(got.Page.Updated)
+		fact.Age = now.Sub(got.Page.Updated)
 	}
 	unknown, why := p.doubts(got, fact, counted)
-	return executors.Answer{Fact: fact, Unknown: unknown, Summary: fact.summary(base.Host) + why}, nil
+	return executors.Answer{Fact: fact, Unknown: unknown, Summary: fact.summary(host) + why}, nil
 }
 
 // count gives the components that count. A group stands for its own components, which are listed beside it.
@@ -147,8 +152,9 @@ func (f *Statuspage) impaired(counted []component) {
 	}
 }
 
-// open notes the incidents and maintenances that are not over. One that names no component concerns everybody.
-func (f *Statuspage) open(counted []component, incidents, maintenance []incident) {
+// open notes the incidents and maintenances that are not over, and gives the worst impact as it is written. One that names no component
+// concerns everybody.
+func (f *Statuspage) open(counted []component, incidents, maintenance []incident) string {
 	var felt []string
 	for _, i := range incidents {
 		if slices.Contains([]string{"resolved", "postmortem", "completed"}, i.Status) || !i.concerns(counted) {
@@ -162,12 +168,14 @@ func (f *Statuspage) open(counted []component, incidents, maintenance []incident
 			}
 		}
 	}
-	f.Worst = words(worst(impacts, felt))
+	most := worst(impacts, felt)
+	f.Worst = words(most)
 	for _, m := range maintenance {
 		if (m.Status == "in_progress" || m.Status == "verifying") && m.concerns(counted) && len(f.Maintenance) < tellMost {
 			f.Maintenance = append(f.Maintenance, words(m.Name))
 		}
 	}
+	return most
 }
 
 func (i incident) started() time.Time {
