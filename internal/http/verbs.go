@@ -1,6 +1,7 @@
 package http
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -188,15 +189,19 @@ func (e *edge) unpin(w nethttp.ResponseWriter, r *nethttp.Request) {
 	answer(w, accepted, map[string]string{"run": run})
 }
 
-// decode reads a verb's body strictly: a misspelt field must not widen what is meant, such as a pause of one target to the fleet.
+// decode reads a verb's body strictly: a misspelt field must not widen what is meant, such as a pause of one target to the fleet, and one that
+// is given twice could be read either way.
 func decode(r *nethttp.Request, fields ...string) (request, error) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxVerb+1))
 	if err != nil || len(body) > maxVerb {
 		return request{}, fmt.Errorf("the body must come whole and have at most %d bytes", maxVerb)
 	}
 	given := map[string]string{}
-	if err := json.Unmarshal(body, &given); err != nil {
+	if err := json.Unmarshal(body, &given); err != nil || given == nil {
 		return request{}, fmt.Errorf("the body must be one JSON object of strings with %s", strings.Join(fields, ", "))
+	}
+	if tokens(body) != 2+2*len(given) {
+		return request{}, errors.New("a field is given twice")
 	}
 	var q request
 	places := map[string]*string{
@@ -215,4 +220,13 @@ func decode(r *nethttp.Request, fields ...string) (request, error) {
 	}
 	q.Reason = connect.Line(q.Reason, len(q.Reason)) // one too long is refused, not cut
 	return q, nil
+}
+
+// tokens counts those of a body that is JSON: of a flat object its two braces, the names and the values.
+func tokens(body []byte) (n int) {
+	for d := json.NewDecoder(bytes.NewReader(body)); ; n++ {
+		if _, err := d.Token(); err != nil {
+			return n
+		}
+	}
 }

@@ -56,6 +56,8 @@ func TestVerbs(t *testing.T) {
 		{"a bad duration", "/v1/pause", `{"reason":"x","for":"soon"}`, "", 400, nil, "duration"},
 		{"a duration backwards", "/v1/pause", `{"reason":"x","for":"-1h"}`, "", 400, nil, "duration"},
 		{"no body", "/v1/pause", ``, "", 400, nil, "JSON"},
+		{"a target twice", "/v1/resume", `{"target":"api","target":"db"}`, "", 400, nil, "twice"},
+		{"nothing is not all", "/v1/resume", `null`, "", 400, nil, "JSON"},
 		{"no object", "/v1/resume", `null []`, "", 400, nil, "JSON"},
 		{"a number", "/v1/unpin", `{"target":7,"reason":"x"}`, "", 400, nil, "JSON"},
 		{"too long", "/v1/unpin", `{"target":"api","reason":"` + strings.Repeat("x", 20_000) + `"}`, "", 400, nil, "bytes"},
