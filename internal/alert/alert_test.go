@@ -71,3 +71,19 @@ func TestGroupIncidentKey(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
+
+func FuzzFingerprint(f *testing.F) {
+	f.Add("alertname", "Down", "service", "api", int64(1_774_600_000_000_000))
+	f.Add("", "\xff", "a", "\xffb\xff", int64(-1))
+	f.Fuzz(func(t *testing.T, name, value, other, otherValue string, at int64) {
+		labels := map[string]string{name: value, other: otherValue}
+		got := alert.Fingerprint(labels)
+		if want := byPrometheus(labels); got != want {
+			t.Fatalf("%v: %s, want %s", labels, got, want)
+		}
+		one := alert.Episode(got, time.UnixMicro(at))
+		if again := alert.Episode(got, time.UnixMicro(at).UTC()); again != one || alert.Episode(got, time.UnixMicro(at+1)) == one {
+			t.Fatalf("episode %s: of the same moment %s, of the next one the same", one, again)
+		}
+	})
+}
