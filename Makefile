@@ -3,8 +3,9 @@
 SHELL       := bash
 GO          ?= go
 PKG         ?= ./...
-FUZZTIME    ?= 30s
+FUZZTIME    ?= 300000x
 CHECKS      ?= 40000
+SIGNATURES  ?= 1000000
 TESTFLAGS   ?=
 SEEDS       ?= 2000
 MINUTES     ?= 5
@@ -25,7 +26,7 @@ HAVE_POSTGRESQL   := ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1
 HAVE_CC           := printf '\#include <stdlib.h>\nint main(void){return 0;}\n' | $$($(GO) env CC) -x c -o /dev/null - 2>/dev/null
 
 .DEFAULT_GOAL := build
-.PHONY: build test setup vet lint fmt tidy-check linter demo fuzz simulate torture figures properties mutants clean help
+.PHONY: build test setup vet lint fmt tidy-check linter demo fuzz signatures simulate torture figures properties mutants clean help
 
 build: ## build bin/remediator, static and stripped
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/remediator ./cmd/remediator
@@ -90,11 +91,23 @@ linter:
 demo: ## play the story on the terminal
 	$(GO) run ./cmd/remediator demo
 
-fuzz: ## run every fuzz target for FUZZTIME (30s)
-	@set -e; grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | while IFS=: read -r file func; do \
-	  name=$${func#func }; echo "fuzz: $$name in $$(dirname "$$file")"; \
-	  $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
-	done
+# By executions, because Go now and then reports the end of a time in the middle of one as a failure.
+fuzz: ## run every fuzz target FUZZTIME (300000x executions, or a time such as 30s) and count (FUZZ=, a pattern of names; FUZZFLAGS=)
+	@set -o pipefail; pattern='$(or $(FUZZ),.)'; \
+	grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sort | while IFS=: read -r file func; do \
+	  name=$${func#func }; [[ "$$name" =~ $$pattern ]] || continue; \
+	  echo "fuzz: $$name in $$(dirname "$$file")" | tee /dev/stderr; \
+	  $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -timeout 0 $(FUZZFLAGS) "$$(dirname "$$file")" || exit 1; \
+	done | awk \
+	  '/^fuzz: Fuzz/ { name[++n] = $$2; place[n] = $$4; next } \
+	   /^fuzz: elapsed: .*execs: / { took[n] = substr($$3, 1, length($$3) - 1); execs[n] = $$5; next } \
+	   /^ok/ { held++ } \
+	   !/^(PASS|ok|fuzz: elapsed)/ { print } \
+	   END { for (i = 1; i <= n; i++) { printf "fuzz: %-24s %-32s %12d executions in %s\n", name[i], place[i], execs[i], took[i]; all += execs[i] } \
+	     printf "fuzz: %d of %d targets hold in %d executions\n", held, n, all }'
+
+signatures: ## try SIGNATURES mutated signatures (a million) on the kinds of source that are signed
+	$(GO) test ./internal/sources -run '^TestSignatures$$' -count=1 -timeout 2h -v -signatures $(SIGNATURES)
 
 simulate: ## play SEEDS seeded worlds around the real engine (2000; SEED= plays one and tells its story; REPORT= writes what was reached)
 	$(GO) test ./internal/simulation -run '^TestSimulation$$' -count=1 -timeout 3h -v -seeds $(SEEDS) -progress 10s \
