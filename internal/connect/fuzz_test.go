@@ -112,6 +112,7 @@ func (nowhere) LookupTXT(context.Context, string) ([]string, error) { return nil
 func FuzzMongoURI(f *testing.F) {
 	f.Add("", "", "cluster.example.mongodb.net/db?tls=true")
 	f.Add("pa?ss", "#", "h1,h2:27018/?replicaSet=rs")
+	f.Add("", "?x", "h/")
 	f.Add("a/b", "@", "h")
 	f.Add("%zz", ":", "[::1]:27017/x?tlsInsecure=true")
 	f.Add("x&tls=false&", "=", "h?authMechanism=PLAIN")

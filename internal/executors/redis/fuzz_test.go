@@ -12,7 +12,7 @@ import (
 func FuzzInfo(f *testing.F) {
 	const usual = "role:master\nused_memory:1000\nmaxmemory:2000\ndb0:keys=3,expires=0\nkeyspace_hits:10\nkeyspace_misses:2\nevicted_keys:1\nrun_id:a\nuptime_in_seconds:9"
 	f.Add(usual, usual+"\nkeyspace_hits:2000", int64(time.Second))
-	f.Add("role:x\nused_memory:9223372036854775807\ndb0:keys=9223372036854775807\ndb1:keys=9223372036854775807", usual, int64(0))
+	f.Add(usual, "role:x\nused_memory:9223372036854775807\ndb0:keys=9223372036854775807\ndb1:keys=9223372036854775807", int64(0))
 	f.Add("role:\x1b[31m\u202e\nused_memory:1\nmem_fragmentation_ratio:inf\nmaxmemory:1\nuptime_in_seconds:9223372036854775807", "", int64(-1))
 	p := &info{}
 	f.Fuzz(func(t *testing.T, first, second string, apart int64) {
