@@ -46,8 +46,15 @@ func dialFrom(t *testing.T, from, to string) net.Conn {
 	return conn
 }
 
-// deliver sends a delivery over a connection that is open and gives the answer.
-func deliver(t *testing.T, conn net.Conn) *nethttp.Response {
+// answered is what came back over a connection.
+type answered struct {
+	code  int
+	retry string
+	last  bool // the connection is closed with it
+}
+
+// deliver sends a delivery over a connection that is open.
+func deliver(t *testing.T, conn net.Conn) answered {
 	t.Helper()
 	_, _ = io.WriteString(conn, "POST /v1/webhooks/pagerduty HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
 	resp, err := nethttp.ReadResponse(bufio.NewReader(conn), nil)
@@ -56,7 +63,7 @@ func deliver(t *testing.T, conn net.Conn) *nethttp.Response {
 	}
 	_, _ = io.Copy(io.Discard, resp.Body)
 	_ = resp.Body.Close()
-	return resp
+	return answered{resp.StatusCode, resp.Header.Get("Retry-After"), resp.Close}
 }
 
 // TestConnectionsAreBounded: who is too many is answered 503 at once, one address does not keep another out, and a place that is given back
@@ -68,26 +75,26 @@ func TestConnectionsAreBounded(t *testing.T) {
 	addr := serving(t, s)
 	held := []net.Conn{dialFrom(t, "127.0.0.1", addr), dialFrom(t, "127.0.0.1", addr)}
 	for _, c := range held {
-		if resp := deliver(t, c); resp.StatusCode != 202 {
-			t.Fatalf("within the bounds: %d", resp.StatusCode)
+		if got := deliver(t, c); got.code != 202 {
+			t.Fatalf("within the bounds: %d", got.code)
 		}
 	}
 	turnedAway := func(from, why string) {
 		t.Helper()
-		if resp := deliver(t, dialFrom(t, from, addr)); resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" || !resp.Close {
-			t.Errorf("%s: %d, %v", why, resp.StatusCode, resp.Header)
+		if got := deliver(t, dialFrom(t, from, addr)); got.code != 503 || got.retry == "" || !got.last {
+			t.Errorf("%s: %+v", why, got)
 		}
 	}
 	turnedAway("127.0.0.1", "the third from an address that may have two")
 	other := dialFrom(t, "127.0.0.2", addr)
-	if resp := deliver(t, other); resp.StatusCode != 202 {
-		t.Errorf("the third of three in all, from another address: %d", resp.StatusCode)
+	if got := deliver(t, other); got.code != 202 {
+		t.Errorf("the third of three in all, from another address: %d", got.code)
 	}
 	turnedAway("127.0.0.3", "the fourth of three in all")
 	_ = held[0].Close()
 	taken := false
 	for deadline := time.Now().Add(10 * time.Second); !taken && time.Now().Before(deadline); {
-		taken = deliver(t, dialFrom(t, "127.0.0.1", addr)).StatusCode == 202
+		taken = deliver(t, dialFrom(t, "127.0.0.1", addr)).code == 202
 	}
 	if !taken {
 		t.Error("a place that was given back is not there for the next")
@@ -100,8 +107,8 @@ func TestManyTooMany(t *testing.T) {
 	s := newStand(accepting)
 	s.limits.Connections, s.limits.PerAddress = 1, 0
 	addr := serving(t, s)
-	if resp := deliver(t, dialFrom(t, "127.0.0.1", addr)); resp.StatusCode != 202 {
-		t.Fatalf("the first: %d", resp.StatusCode)
+	if got := deliver(t, dialFrom(t, "127.0.0.1", addr)); got.code != 202 {
+		t.Fatalf("the first: %d", got.code)
 	}
 	for range 4 * tellers {
 		c := dialFrom(t, "127.0.0.2", addr)
