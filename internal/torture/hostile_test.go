@@ -98,7 +98,8 @@ func (g *gate) processorTime() float64 { return g.metric("process_cpu_seconds_to
 
 func (g *gate) metric(name string) float64 {
 	g.t.Helper()
-	resp, err := g.client.Get(g.base + "/metrics")
+	patient := &http.Client{Timeout: attackWithin}
+	resp, err := patient.Get(g.base + "/metrics")
 	succeed(g.t, err)
 	defer func() { _ = resp.Body.Close() }()
 	return metricOf(resp.Body, name)
