@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -80,7 +79,6 @@ func serve(ctx context.Context, o serveOptions) error {
 	if err := stop.check(); err != nil {
 		return usageError{err}
 	}
-	boundMemory()
 	a, err := newApp(ctx, appConfig{Rules: o.rules, Options: rules.Options{Speed: o.speed}, DSN: o.db, Stop: stop, Roles: o.roles, Lease: o.lease, Log: log})
 	if err != nil {
 		return err
@@ -96,17 +94,6 @@ func serve(ctx context.Context, o serveOptions) error {
 		"rules", len(a.book.Current().Rules), "hash", a.book.Current().Hash)
 	server := http.New(a.edge(token))
 	return errors.Join(a.serveUntil(ctx, server, listeners), shutdown(server), a.close())
-}
-
-// softMemory is what the garbage collector works harder from, in bytes: by itself it lets memory grow to twice what is in use, and a process
-// that is attacked would pass the 256 MiB of a small instance. The program's own text, about 40 MiB, comes beside.
-const softMemory = 160 << 20
-
-// boundMemory leaves alone what the operator says by GOMEMLIMIT.
-func boundMemory() {
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(softMemory)
-	}
 }
 
 // minToken is the least length of the API's bearer token, in bytes: it opens every verb.

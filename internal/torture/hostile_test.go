@@ -85,7 +85,7 @@ func TestAttack(t *testing.T) {
 	if h.Closed > attackWithin {
 		t.Errorf("sockets were open for %s after the attack", h.Closed)
 	}
-	if h.Slow < attackSockets || len(h.Sent) < 9 {
+	if h.Slow < attackSockets || len(h.Sent) < 14 {
 		t.Errorf("that was no attack: %+v", h)
 	}
 }
