@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -52,6 +53,10 @@ func attackAlways(in io.Reader, out io.Writer) error {
 	if err := json.NewDecoder(in).Decode(&a.attack); err != nil {
 		return err
 	}
+	// Attackers have machines of their own: what they take of this one is not the server's to bear.
+	if err := syscall.Setpriority(syscall.PRIO_PROCESS, 0, 19); err != nil {
+		return err
+	}
 	var stop context.CancelFunc
 	a.ctx, stop = context.WithCancel(context.Background())
 	defer stop()
@@ -61,10 +66,15 @@ func attackAlways(in io.Reader, out io.Writer) error {
 	for i := range a.Sockets {
 		all.Go(func() { a.creep(i) })
 	}
-	for name, hit := range hits {
-		all.Go(func() { a.repeat(name, hit) })
+	for name, h := range hits {
+		all.Go(func() { a.repeat(name, h) })
 	}
-	a.there.Wait()
+	there := make(chan struct{})
+	go func() { a.there.Wait(); close(there) }()
+	select {
+	case <-there:
+	case <-time.After(30 * time.Second): // on a machine that has no time for it those that are there must do
+	}
 	if _, err := io.WriteString(out, "{}\n"); err != nil { // all are there
 		return err
 	}
@@ -83,6 +93,9 @@ func (a *attacker) dial() (net.Conn, error) {
 	return d.Dial("tcp", a.Server)
 }
 
+// creepOver is the time over which the slow sockets are opened, so that the server does not cut them off all at once.
+const creepOver = 5 * time.Second
+
 // creep opens slow sockets one after the other, and waits for the server to close the last.
 func (a *attacker) creep(i int) {
 	head := "POST /v1/webhooks/alertmanager HTTP/1.1\r\nHost: x\r\n"
@@ -90,6 +103,7 @@ func (a *attacker) creep(i int) {
 		head += "Content-Length: 1000000\r\n\r\n" + strings.Repeat("[", 4<<10)
 	}
 	first := sync.OnceFunc(a.there.Done)
+	pause(a.ctx, creepOver*time.Duration(i)/time.Duration(a.Sockets))
 	for a.ctx.Err() == nil {
 		conn, err := a.dial()
 		if err != nil {
@@ -110,64 +124,87 @@ func (a *attacker) creep(i int) {
 	}
 }
 
-// hits are the attacks that are sent again and again. Each writes a request until the server has enough.
-func (a *attacker) hits() map[string]func(io.Writer) {
-	deep := strings.Repeat(`{"a":`, 10_000)
+// hit is an attack that is sent again and again: it writes a request until the server has enough, and rests.
+type hit struct {
+	send func(io.Writer)
+	rest time.Duration
+}
+
+// Rests between two hits of a kind. What has a secret is stored, so that it is for the source's rate to bound how often it comes.
+const (
+	forgedEvery = 250 * time.Millisecond
+	provenEvery = 3 * time.Second
+)
+
+func (a *attacker) hits() map[string]hit {
+	all := map[string]hit{
+		"endless chunks":    {a.endless, forgedEvery},
+		"1 GB declared":     {a.declared, forgedEvery},
+		"1,000,000 headers": {headers, forgedEvery},
+		"forged signature":  {forgedSignature, forgedEvery},
+	}
+	for name, body := range hostileBodies() {
+		more := []string{fmt.Sprintf("Content-Length: %d", len(body))}
+		if name == "gzip bomb" {
+			more = append(more, "Content-Encoding: gzip")
+		}
+		all[name] = hit{func(w io.Writer) { head(w, a.Token, more...); _, _ = io.WriteString(w, body) }, provenEvery}
+		all[name+", forged"] = hit{func(w io.Writer) { head(w, "forged", more...); _, _ = io.WriteString(w, body) }, forgedEvery}
+	}
+	return all
+}
+
+// hostileBodies are made to cost more than their size.
+func hostileBodies() map[string]string {
+	const group = `{"version":"4","groupKey":"g","status":"firing","alerts":[`
 	labels := func(n int) string {
 		var b strings.Builder
-		b.WriteString(`{"version":"4","groupKey":"g","status":"firing","alerts":[{"status":"firing","startsAt":"2026-11-23T02:00:00Z","labels":{"a":""`)
+		b.WriteString(group + `{"status":"firing","startsAt":"2026-11-23T02:00:00Z","labels":{"a":""`)
 		for i := range n {
 			fmt.Fprintf(&b, `,"%x":""`, i)
 		}
 		return b.String() + "}}]}"
 	}
-	return map[string]func(io.Writer){
-		"endless chunks": func(w io.Writer) {
-			a.head(w, "Transfer-Encoding: chunked")
-			chunk := "1000\r\n" + strings.Repeat("x", 0x1000) + "\r\n"
-			for range 1 << 20 {
-				if _, err := io.WriteString(w, chunk); err != nil {
-					return
-				}
-			}
-		},
-		"1 GB declared": func(w io.Writer) {
-			a.head(w, "Content-Length: 1000000000")
-			block := make([]byte, 64<<10)
-			for range 1_000_000_000 / len(block) {
-				if _, err := w.Write(block); err != nil {
-					return
-				}
-			}
-		},
-		"10,000 deep":     a.body(deep),
-		"200,000 labels":  a.body(labels(200_000)),
-		"labels in 1 MiB": a.body(labels(90_000)),
-		"alerts in 1 MiB": a.body(`{"version":"4","groupKey":"g","status":"firing","alerts":[{}` + strings.Repeat(",{}", 340_000) + "]}"),
-		"gzip bomb":       a.body(bomb(), "Content-Encoding: gzip"),
-		"1,000,000 headers": func(w io.Writer) {
-			_, _ = io.WriteString(w, "POST /v1/webhooks/alertmanager HTTP/1.1\r\nHost: x\r\n")
-			for i := range 1_000_000 {
-				if _, err := fmt.Fprintf(w, "x%d: y\r\n", i); err != nil {
-					return
-				}
-			}
-		},
-		"forged": func(w io.Writer) {
-			body := strings.Repeat("x", 1_000_000)
-			_, _ = fmt.Fprintf(w, "POST /v1/webhooks/pagerduty HTTP/1.1\r\nHost: x\r\nX-PagerDuty-Signature: v1=00\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-		},
+	return map[string]string{
+		"10,000 deep":     strings.Repeat(`{"a":`, 10_000),
+		"200,000 labels":  labels(200_000),
+		"labels in 1 MiB": labels(90_000),
+		"alerts in 1 MiB": group + "{}" + strings.Repeat(",{}", 340_000) + "]}",
+		"gzip bomb":       bomb(),
 	}
 }
 
-func (a *attacker) head(w io.Writer, more ...string) {
-	_, _ = fmt.Fprintf(w, "POST /v1/webhooks/alertmanager HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n%s\r\n\r\n", a.Token, strings.Join(more, "\r\n"))
+func head(w io.Writer, token string, more ...string) {
+	_, _ = fmt.Fprintf(w, "POST /v1/webhooks/alertmanager HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n%s\r\n\r\n", token, strings.Join(more, "\r\n"))
 }
 
-func (a *attacker) body(body string, more ...string) func(io.Writer) {
-	return func(w io.Writer) {
-		a.head(w, append(more, fmt.Sprintf("Content-Length: %d", len(body)))...)
-		_, _ = io.WriteString(w, body)
+func (a *attacker) endless(w io.Writer) {
+	head(w, a.Token, "Transfer-Encoding: chunked")
+	repeatTo(w, "1000\r\n"+strings.Repeat("x", 0x1000)+"\r\n", 1<<20)
+}
+
+func (a *attacker) declared(w io.Writer) {
+	const size, block = 1_000_000_000, 100_000
+	head(w, a.Token, fmt.Sprintf("Content-Length: %d", size))
+	repeatTo(w, strings.Repeat("x", block), size/block)
+}
+
+func headers(w io.Writer) {
+	_, _ = io.WriteString(w, "POST /v1/webhooks/alertmanager HTTP/1.1\r\nHost: x\r\n")
+	repeatTo(w, "x: y\r\n", 1_000_000)
+}
+
+func forgedSignature(w io.Writer) {
+	body := strings.Repeat("x", 1_000_000)
+	_, _ = fmt.Fprintf(w, "POST /v1/webhooks/pagerduty HTTP/1.1\r\nHost: x\r\nX-PagerDuty-Signature: v1=00\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+}
+
+// repeatTo writes a text again and again until nobody takes it.
+func repeatTo(w io.Writer, text string, times int) {
+	for range times {
+		if _, err := io.WriteString(w, text); err != nil {
+			return
+		}
 	}
 }
 
@@ -183,23 +220,20 @@ func bomb() string {
 	return b.String()
 }
 
-// repeat sends one attack again and again.
-func (a *attacker) repeat(name string, hit func(io.Writer)) {
-	for pause(a.ctx, hitEvery) {
+// repeat sends one attack again and again, at no set time, so that the attacks come one by one.
+func (a *attacker) repeat(name string, h hit) {
+	for pause(a.ctx, h.rest/2+rand.N(h.rest)) {
 		conn, err := a.dial()
 		if err != nil {
 			continue
 		}
 		_ = conn.SetDeadline(time.Now().Add(time.Minute))
-		go func() { hit(conn) }()
+		go func() { h.send(conn) }()
 		line, _ := bufio.NewReader(conn).ReadString('\n')
 		_ = conn.Close()
 		a.count(name, line)
 	}
 }
-
-// hitEvery is how long an attacker of one kind rests: it has this machine's two cores to itself no more than the server has.
-const hitEvery = 250 * time.Millisecond
 
 func (a *attacker) count(name, line string) {
 	a.mu.Lock()
