@@ -72,7 +72,7 @@ func (a *Alertmanager) Check() error {
 func (a *Alertmanager) Authenticate(r Request) error { return a.proofs().judge(r) }
 
 func (a *Alertmanager) proofs() proofs {
-	return proofs{byAuthorization{authorization{bearer: a.BearerToken, basic: a.BasicAuth}}, a.ClientCertificate}
+	return proofs{authorization{bearer: a.BearerToken, basic: a.BasicAuth}, a.ClientCertificate}
 }
 
 // Parse reads one group of body version 4.

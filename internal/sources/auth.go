@@ -61,30 +61,6 @@ func anySecret(secrets []connect.Secret, least int, proves func(connect.Value) b
 	return ErrUnauthenticated
 }
 
-// anyProof succeeds when one of the proofs that a request carries does. When none does and one could not be judged, the delivery may depend
-// on that one: its ErrUnavailable comes back alone. Without any there is nothing that proves the sender.
-func anyProof(proofs ...func() error) error {
-	if len(proofs) == 0 {
-		return fmt.Errorf("%w: it carries no proof of a kind that is configured", ErrUnauthenticated)
-	}
-	var refused, unavailable error
-	for _, prove := range proofs {
-		err := prove()
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, ErrUnavailable):
-			unavailable = err
-		default:
-			refused = err
-		}
-	}
-	if unavailable != nil {
-		return unavailable
-	}
-	return refused
-}
-
 // errNoProof is what Sign ends in where the configuration has no proof that a request can carry.
 var errNoProof = errors.New("no proof is configured that a request can carry")
 

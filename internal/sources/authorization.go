@@ -29,7 +29,7 @@ func (b BasicAuth) validate() error {
 	}
 }
 
-// authorization judges the Authorization header, by which senders prove themselves that sign nothing. Any of its proofs suffices.
+// authorization is the proof by the Authorization header, of senders that sign nothing. Either of its secrets suffices.
 type authorization struct {
 	bearer []connect.Secret
 	basic  BasicAuth
@@ -37,7 +37,8 @@ type authorization struct {
 
 func (a authorization) isZero() bool { return len(a.bearer) == 0 && a.basic.isZero() }
 
-// validate refuses unreadable and short secrets.
+func (a authorization) check() error { return nil }
+
 func (a authorization) validate() error {
 	return errors.Join(validateSecrets("bearer_token", a.bearer, minKeyBytes), a.basic.validate())
 }
@@ -52,15 +53,15 @@ func credentials(h http.Header) (scheme, token string, err error) {
 	return strings.ToLower(scheme), token, nil
 }
 
-func (a authorization) judge(h http.Header) error {
-	scheme, token, err := credentials(h)
+func (a authorization) judge(r Request) error {
+	scheme, token, err := credentials(r.Header)
 	switch {
 	case err != nil:
 		return err
 	case scheme == "bearer" && len(a.bearer) > 0:
 		return a.judgeBearer(token)
 	case scheme == "basic" && !a.basic.isZero():
-		return a.judgeBasic(h)
+		return a.judgeBasic(r.Header)
 	default:
 		return fmt.Errorf("%w: its kind of authorization is not configured", ErrUnauthenticated)
 	}
@@ -89,7 +90,6 @@ func (a authorization) judgeBasic(h http.Header) error {
 	return nil
 }
 
-// sign adds the first of the proofs.
 func (a authorization) sign(r *Request) error {
 	switch {
 	case len(a.bearer) > 0:

@@ -74,7 +74,7 @@ func (s *Datadog) Authenticate(r Request) error { return s.proofs().judge(r) }
 func (s *Datadog) Sign(r *Request) error { return s.proofs().sign(r) }
 
 func (s *Datadog) proofs() proofs {
-	return proofs{s.TokenHeader, byAuthorization{authorization{bearer: s.BearerToken, basic: s.BasicAuth}}}
+	return proofs{s.TokenHeader, authorization{bearer: s.BearerToken, basic: s.BasicAuth}}
 }
 
 // datadogBody is DatadogPayload.

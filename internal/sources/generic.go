@@ -103,7 +103,7 @@ func (g *Generic) Sign(r *Request) error { return g.proofs().sign(r) }
 
 func (g *Generic) proofs() proofs {
 	return proofs{
-		g.HMAC, byAuthorization{authorization{bearer: g.BearerToken, basic: g.BasicAuth}}, g.TokenHeader, g.ClientCertificate,
+		g.HMAC, authorization{bearer: g.BearerToken, basic: g.BasicAuth}, g.TokenHeader, g.ClientCertificate,
 	}
 }
 

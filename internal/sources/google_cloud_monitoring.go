@@ -3,6 +3,7 @@ package sources
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"sync"
 
 	"github.com/mixillo/remediator/internal/connect"
@@ -58,63 +59,83 @@ func newGoogleCloudMonitoring(name string) Source {
 
 // Validate refuses a source without a proof, and unreadable or short secrets.
 func (g *GoogleCloudMonitoring) Validate() error {
-	if err := g.Check(); err != nil {
-		return err
-	}
-	return errors.Join(g.authorization().validate(), validateSecrets("token", g.Token, minKeyBytes))
+	return errors.Join(g.Check(), g.proofs().validate())
 }
 
 // Check implements sources.Check.
 func (g *GoogleCloudMonitoring) Check() error {
-	if g.PubSub != (PubSubAuth{}) {
-		if _, err := g.PubSub.open(); err != nil {
-			return fmt.Errorf("pubsub: %w", err)
-		}
-		return nil
-	}
-	if g.authorization().isZero() && len(g.Token) == 0 {
-		return errors.New("basic_auth, token or pubsub is needed: without one anybody could send alerts")
-	}
-	return nil
+	return g.proofs().check("basic_auth, token or pubsub")
 }
 
-func (g *GoogleCloudMonitoring) authorization() authorization {
-	return authorization{basic: g.BasicAuth}
+// Authenticate takes the password, the token of the URL or the token of Pub/Sub, whichever is configured; the body is not signed.
+func (g *GoogleCloudMonitoring) Authenticate(r Request) error { return g.proofs().judge(r) }
+
+// Sign implements Sender: by the password, else by the first token of the URL.
+func (g *GoogleCloudMonitoring) Sign(r *Request) error { return g.proofs().sign(r) }
+
+func (g *GoogleCloudMonitoring) proofs() proofs {
+	return proofs{authorization{basic: g.BasicAuth}, urlToken(g.Token), pubSubPush{g.PubSub, g.tokens}}
 }
 
 // tokenParameter is the name that Google's own forms give to the token of the URL.
 const tokenParameter = "auth_token"
 
-// Authenticate judges the token of the URL and the Authorization header, whichever the request has; the body is not signed.
-func (g *GoogleCloudMonitoring) Authenticate(r Request) error {
-	var given []func() error
-	if len(g.Token) > 0 && r.Query.Has(tokenParameter) {
-		given = append(given, func() error { return g.judgeToken(r.Query[tokenParameter]) })
-	}
-	scheme, token, err := credentials(r.Header)
-	switch {
-	case err != nil && len(r.Header.Values("Authorization")) > 0:
-		return err
-	case scheme == "basic" && !g.BasicAuth.isZero():
-		given = append(given, func() error { return g.authorization().judge(r.Header) })
-	case scheme == "bearer" && g.PubSub != (PubSubAuth{}):
-		given = append(given, func() error { return g.judgePubSub(token) })
-	}
-	return anyProof(given...)
-}
+// urlToken is the proof by a secret in the URL.
+type urlToken []connect.Secret
 
-func (g *GoogleCloudMonitoring) judgeToken(given []string) error {
+func (t urlToken) isZero() bool    { return len(t) == 0 }
+func (t urlToken) check() error    { return nil }
+func (t urlToken) validate() error { return validateSecrets("token", t, minKeyBytes) }
+
+func (t urlToken) judge(r Request) error {
+	given := r.Query[tokenParameter]
 	if len(given) != 1 {
-		return fmt.Errorf("%w: the URL has more than one %s", ErrUnauthenticated, tokenParameter)
+		return fmt.Errorf("%w: %d parameters %s in the URL instead of one", ErrUnauthenticated, len(given), tokenParameter)
 	}
-	if err := anySecret(g.Token, minKeyBytes, func(v connect.Value) bool { return sameText(given[0], v.Reveal()) }); err != nil {
+	if err := anySecret(t, minKeyBytes, func(v connect.Value) bool { return sameText(given[0], v.Reveal()) }); err != nil {
 		return fmt.Errorf("judging the URL's %s: %w", tokenParameter, err)
 	}
 	return nil
 }
 
-func (g *GoogleCloudMonitoring) judgePubSub(token string) error {
-	tokens, err := g.tokens()
+func (t urlToken) sign(r *Request) error {
+	token, err := readSecret(t[0], minKeyBytes)
+	if err != nil {
+		return fmt.Errorf("signing with the token of the URL: %w", err)
+	}
+	if r.Query == nil {
+		r.Query = url.Values{}
+	}
+	r.Query.Set(tokenParameter, token.Reveal())
+	return nil
+}
+
+// pubSubPush is the proof by a token that Google signs for a push subscription.
+type pubSubPush struct {
+	PubSubAuth
+	tokens func() (*connect.GoogleTokens, error)
+}
+
+func (p pubSubPush) isZero() bool { return p.PubSubAuth == PubSubAuth{} }
+
+func (p pubSubPush) check() error {
+	if _, err := p.tokens(); err != nil {
+		return fmt.Errorf("pubsub: %w", err)
+	}
+	return nil
+}
+
+func (p pubSubPush) validate() error { return nil }
+
+func (p pubSubPush) judge(r Request) error {
+	scheme, token, err := credentials(r.Header)
+	switch {
+	case err != nil:
+		return err
+	case scheme != "bearer":
+		return fmt.Errorf("%w: the Authorization header holds no token of Pub/Sub", ErrUnauthenticated)
+	}
+	tokens, err := p.tokens()
 	if err != nil {
 		return fmt.Errorf("%w: pubsub: %w", ErrUnavailable, err)
 	}
@@ -126,4 +147,8 @@ func (g *GoogleCloudMonitoring) judgePubSub(token string) error {
 	default:
 		return nil
 	}
+}
+
+func (p pubSubPush) sign(*Request) error {
+	return errors.New("only Google signs for pubsub")
 }

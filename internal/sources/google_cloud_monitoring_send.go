@@ -5,29 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
 
 	"github.com/mixillo/remediator/internal/alert"
 )
-
-// Sign implements Sender: by the password, else by the first token of the URL. Nobody but Google signs what Pub/Sub pushes.
-func (g *GoogleCloudMonitoring) Sign(r *Request) error {
-	switch {
-	case !g.BasicAuth.isZero():
-		return g.authorization().sign(r)
-	case len(g.Token) == 0:
-		return fmt.Errorf("%w: only Google signs for pubsub", errNoProof)
-	}
-	token, err := readSecret(g.Token[0], minKeyBytes)
-	if err != nil {
-		return fmt.Errorf("signing with the token of the URL: %w", err)
-	}
-	if r.Query == nil {
-		r.Query = url.Values{}
-	}
-	r.Query.Set(tokenParameter, token.Reveal())
-	return nil
-}
 
 // Sample implements Sender: an incident whose labels are those of its policy.
 func (g *GoogleCloudMonitoring) Sample(s Sample) ([]byte, error) {

@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -47,24 +48,40 @@ type Grafana struct {
 
 // Validate refuses a source without a proof, and unreadable or short secrets.
 func (g *Grafana) Validate() error {
-	if err := g.Check(); err != nil {
-		return err
-	}
-	return errors.Join(validateSecrets("signing_secret", g.SigningSecret, minKeyBytes), g.authorization().validate())
+	return errors.Join(g.Check(), g.proofs().validate())
 }
 
 // Check implements sources.Check.
 func (g *Grafana) Check() error {
-	signs := len(g.SigningSecret) > 0
+	return g.proofs().check("signing_secret, bearer_token or basic_auth")
+}
+
+// Authenticate takes the signature or the Authorization header, whichever is configured.
+func (g *Grafana) Authenticate(r Request) error { return g.proofs().judge(r) }
+
+// Sign implements Sender: by the first signing secret, else by the first bearer token, else by the password.
+func (g *Grafana) Sign(r *Request) error { return g.proofs().sign(r) }
+
+func (g *Grafana) proofs() proofs {
+	return proofs{(*grafanaSigning)(g), authorization{bearer: g.BearerToken, basic: g.BasicAuth}}
+}
+
+// grafanaSigning is the proof by Grafana's signature
+// (https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-contact-points/integrations/webhook-notifier/#hmac-signature).
+type grafanaSigning Grafana
+
+func (g *grafanaSigning) isZero() bool {
+	return len(g.SigningSecret) == 0 && g.SignatureHeader == "" && g.TimestampHeader == "" && g.Tolerance == 0
+}
+
+func (g *grafanaSigning) check() error {
 	switch {
-	case !signs && (g.SignatureHeader != "" || g.TimestampHeader != ""):
-		return errors.New("signature_header and timestamp_header are about signing_secret, which is not set")
+	case len(g.SigningSecret) == 0:
+		return errors.New("signature_header, timestamp_header and tolerance are about signing_secret, which is not set")
 	case g.Tolerance != 0 && g.TimestampHeader == "":
 		return errors.New("tolerance is about timestamp_header, which is not set")
 	case g.Tolerance < 0 || g.Tolerance > mostTolerance:
 		return fmt.Errorf("tolerance must be between 0s and %s", mostTolerance)
-	case !signs && g.authorization().isZero():
-		return errors.New("signing_secret, bearer_token or basic_auth is needed: without one anybody could send alerts")
 	}
 	for field, name := range map[string]string{"signature_header": g.SignatureHeader, "timestamp_header": g.TimestampHeader} {
 		if name == "" {
@@ -77,41 +94,18 @@ func (g *Grafana) Check() error {
 	return nil
 }
 
-func (g *Grafana) authorization() authorization {
-	return authorization{bearer: g.BearerToken, basic: g.BasicAuth}
+func (g *grafanaSigning) validate() error {
+	return validateSecrets("signing_secret", g.SigningSecret, minKeyBytes)
 }
 
-func (g *Grafana) signatureHeader() string {
-	if g.SignatureHeader == "" {
-		return grafanaSignature
-	}
-	return g.SignatureHeader
-}
+func (g *grafanaSigning) header() string { return cmp.Or(g.SignatureHeader, grafanaSignature) }
 
-func (g *Grafana) tolerance() time.Duration {
-	if g.Tolerance == 0 {
-		return defaultTolerance
-	}
-	return g.Tolerance
-}
+func (g *grafanaSigning) tolerance() time.Duration { return cmp.Or(g.Tolerance, defaultTolerance) }
 
-// Authenticate judges the signature (https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-contact-points/integrations/webhook-notifier/#hmac-signature)
-// and the Authorization header, whichever the request has.
-func (g *Grafana) Authenticate(r Request) error {
-	var given []func() error
-	if len(g.SigningSecret) > 0 && len(r.Header.Values(g.signatureHeader())) > 0 {
-		given = append(given, func() error { return g.judgeSignature(r) })
-	}
-	if !g.authorization().isZero() && len(r.Header.Values("Authorization")) > 0 {
-		given = append(given, func() error { return g.authorization().judge(r.Header) })
-	}
-	return anyProof(given...)
-}
-
-func (g *Grafana) judgeSignature(r Request) error {
-	given := r.Header.Values(g.signatureHeader())
-	if len(given) != 1 {
-		return fmt.Errorf("%w: %d signatures instead of one", ErrUnauthenticated, len(given))
+func (g *grafanaSigning) judge(r Request) error {
+	given, err := onlyHeader(r.Header, g.header())
+	if err != nil {
+		return err
 	}
 	signed := r.Body
 	if g.TimestampHeader != "" {
@@ -121,10 +115,28 @@ func (g *Grafana) judgeSignature(r Request) error {
 		}
 		signed = stamped(at, r.Body)
 	}
-	err := anySecret(g.SigningSecret, minKeyBytes, func(secret connect.Value) bool { return anySignature(given, signature(secret, signed)) })
+	err = anySecret(g.SigningSecret, minKeyBytes, func(secret connect.Value) bool {
+		return anySignature([]string{given}, signature(secret, signed))
+	})
 	if err != nil {
 		return fmt.Errorf("judging the signature: %w", err)
 	}
+	return nil
+}
+
+// sign signs with the first secret. A time that is signed is now.
+func (g *grafanaSigning) sign(r *Request) error {
+	secret, err := readSecret(g.SigningSecret[0], minKeyBytes)
+	if err != nil {
+		return fmt.Errorf("signing with the signing secret: %w", err)
+	}
+	signed := r.Body
+	if g.TimestampHeader != "" {
+		now := time.Now()
+		header(r).Set(g.TimestampHeader, strconv.FormatInt(now.Unix(), 10))
+		signed = stamped(now, r.Body)
+	}
+	header(r).Set(g.header(), signature(secret, signed))
 	return nil
 }
 
@@ -134,12 +146,12 @@ func stamped(at time.Time, body []byte) []byte {
 }
 
 // signedAt reads the time that the signature covers, and refuses one that is not now.
-func (g *Grafana) signedAt(r Request) (time.Time, error) {
-	given := r.Header.Values(g.TimestampHeader)
-	if len(given) != 1 {
-		return time.Time{}, fmt.Errorf("%w: %d headers %s instead of one", ErrUnauthenticated, len(given), g.TimestampHeader)
+func (g *grafanaSigning) signedAt(r Request) (time.Time, error) {
+	given, err := onlyHeader(r.Header, g.TimestampHeader)
+	if err != nil {
+		return time.Time{}, err
 	}
-	seconds, err := strconv.ParseInt(strings.TrimSpace(given[0]), 10, 64)
+	seconds, err := strconv.ParseInt(strings.TrimSpace(given), 10, 64)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("%w: the header %s holds no time in seconds since 1970", ErrUnauthenticated, g.TimestampHeader)
 	}

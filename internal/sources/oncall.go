@@ -49,7 +49,7 @@ func (s *OnCall) Authenticate(r Request) error { return s.proofs().judge(r) }
 func (s *OnCall) Sign(r *Request) error { return s.proofs().sign(r) }
 
 func (s *OnCall) proofs() proofs {
-	return proofs{s.TokenHeader, byAuthorization{authorization{bearer: s.BearerToken, basic: s.BasicAuth}}}
+	return proofs{s.TokenHeader, authorization{bearer: s.BearerToken, basic: s.BasicAuth}}
 }
 
 // onCallBody is what decides of a payload (https://grafana.com/docs/oncall/latest/configure/outgoing-webhooks/).

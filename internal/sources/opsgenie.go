@@ -50,7 +50,7 @@ func (s *Opsgenie) Authenticate(r Request) error { return s.proofs().judge(r) }
 func (s *Opsgenie) Sign(r *Request) error { return s.proofs().sign(r) }
 
 func (s *Opsgenie) proofs() proofs {
-	return proofs{s.TokenHeader, byAuthorization{authorization{bearer: s.BearerToken, basic: s.BasicAuth}}}
+	return proofs{s.TokenHeader, authorization{bearer: s.BearerToken, basic: s.BasicAuth}}
 }
 
 // opsgenieBody is what decides of a body

@@ -100,12 +100,6 @@ func (ps proofs) sign(r *Request) error {
 	return wrong
 }
 
-// byAuthorization makes a proof of the Authorization header.
-type byAuthorization struct{ authorization }
-
-func (byAuthorization) check() error            { return nil }
-func (a byAuthorization) judge(r Request) error { return a.authorization.judge(r.Header) }
-
 var headerName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$`)
 
 func checkHeaderName(name string) error {
@@ -285,7 +279,7 @@ func (c ClientCertificate) validate() error { return nil }
 
 func (c ClientCertificate) judge(r Request) error {
 	if r.Client == nil {
-		return fmt.Errorf("%w: no client certificate", ErrUnauthenticated)
+		return fmt.Errorf("%w: no client certificate (the server takes one with --web.client-ca-file, and only where nothing before it ends TLS)", ErrUnauthenticated)
 	}
 	for _, given := range namesOf(r.Client) {
 		if slices.ContainsFunc(c.Names, func(name string) bool { return strings.EqualFold(name, given) }) {

@@ -130,7 +130,7 @@ func TestAnyProofSuffices(t *testing.T) {
 	gone := secretFile(t, testOtherKey)
 	ps := proofs{
 		TokenHeader{Name: "X-Token", Secret: []connect.Secret{gone}},
-		byAuthorization{authorization{bearer: []connect.Secret{secretFile(t, testKey)}}},
+		authorization{bearer: []connect.Secret{secretFile(t, testKey)}},
 		ClientCertificate{Names: []string{"am.example.com"}}, HMAC{},
 	}
 	if err := errors.Join(ps.check("a proof"), ps.validate()); err != nil {
@@ -167,8 +167,8 @@ func TestProofsAreSigned(t *testing.T) {
 	for name, p := range map[string]proof{
 		"hmac":   HMAC{Header: "X-Signature", Secret: key, Algorithm: "sha512", Encoding: "base64", Prefix: "v1="},
 		"token":  TokenHeader{Name: "X-Token", Secret: key},
-		"bearer": byAuthorization{authorization{bearer: key}},
-		"basic":  byAuthorization{authorization{basic: BasicAuth{Username: "u", Password: key[0]}}},
+		"bearer": authorization{bearer: key},
+		"basic":  authorization{basic: BasicAuth{Username: "u", Password: key[0]}},
 	} {
 		r := Request{Body: []byte(signedBody)}
 		if err := (proofs{ClientCertificate{Names: []string{"x"}}, p}).sign(&r); err != nil {
@@ -191,7 +191,7 @@ func TestProofsRefuseAtLoad(t *testing.T) {
 	t.Parallel()
 	key := []connect.Secret{secretFile(t, testKey)}
 	for want, ps := range map[string]proofs{
-		"a proof is needed":                       {HMAC{}, TokenHeader{}, ClientCertificate{}, byAuthorization{}},
+		"a proof is needed":                       {HMAC{}, TokenHeader{}, ClientCertificate{}},
 		"hmac: header":                            {HMAC{Header: "X Signature", Secret: key}},
 		"hmac: secret_file or secret_env":         {HMAC{Header: "X-Signature"}},
 		"token_header: name":                      {TokenHeader{Name: "", Secret: key}},
