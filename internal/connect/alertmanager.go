@@ -91,6 +91,23 @@ func (a *Alertmanager) Alert(ctx context.Context, labels map[string]string) (Lis
 	return ListedAlert{}, false, nil
 }
 
+// Labels lists the labels of all alerts that have not ended, whoever is told of them and whatever holds them back.
+func (a *Alertmanager) Labels(ctx context.Context) ([]map[string]string, error) {
+	const doing = "listing all alerts"
+	var listed []gettableAlert
+	if err := a.get(ctx, doing, "api/v2/alerts", nil, &listed); err != nil {
+		return nil, err
+	}
+	if listed == nil { // JSON's null: no list is not an empty one
+		return nil, refused(systemAlertmanager, doing, "it answered without a list")
+	}
+	all := make([]map[string]string, len(listed))
+	for i, one := range listed {
+		all[i] = one.Labels
+	}
+	return all, nil
+}
+
 // Silencer reads who made a silence; it is data from outside.
 func (a *Alertmanager) Silencer(ctx context.Context, id string) (string, error) {
 	const doing = "reading a silence"

@@ -39,6 +39,7 @@ type Incident struct {
 	Key                string // "" for an incident with several alerts
 	CreatedAt          time.Time
 	ResolvedAt         time.Time // zero while it is open
+	ResolvedBy         string    // the person who resolved it; "" while it is open, and where an integration did
 	MergedInto         string    // the id of the incident that its alerts have gone to, which resolved this one; "" if it was not
 	ChangedAt          time.Time // when its status last changed
 	ServiceID          string
@@ -308,6 +309,7 @@ func incidentOf(in *pagerduty.Incident) Incident {
 		ResolvedAt:         timeOf(in.ResolvedAt),
 		MergedInto:         mergedInto(in),
 		ChangedAt:          timeOf(in.LastStatusChangeAt),
+		ResolvedBy:         resolvedBy(in),
 		ServiceID:          in.Service.ID,
 		Service:            in.Service.Summary,
 		Urgency:            in.Urgency,
@@ -316,6 +318,23 @@ func incidentOf(in *pagerduty.Incident) Incident {
 		Acknowledgements:   acknowledgementsOf(in),
 	}
 }
+
+// resolvedBy names the person who resolved the incident. Where PagerDuty does not say who did, it may have been one.
+func resolvedBy(in *pagerduty.Incident) string {
+	by := in.LastStatusChangeBy
+	switch {
+	case in.Status != StatusResolved:
+		return ""
+	case by.ID == "":
+		return "somebody"
+	case isUser(by):
+		return cmp.Or(by.Summary, by.ID)
+	default:
+		return ""
+	}
+}
+
+func isUser(o pagerduty.APIObject) bool { return o.Type == "user_reference" || o.Type == "user" }
 
 func priorityOf(in *pagerduty.Incident) string {
 	if in.Priority == nil {
@@ -338,7 +357,7 @@ func acknowledgementsOf(in *pagerduty.Incident) []Acknowledgement {
 	}
 	var all []Acknowledgement
 	for _, a := range in.Acknowledgements {
-		if by := a.Acknowledger; by.ID != "" && (by.Type == "user_reference" || by.Type == "user") {
+		if by := a.Acknowledger; by.ID != "" && isUser(by) {
 			all = append(all, Acknowledgement{UserID: by.ID, User: cmp.Or(by.Summary, by.ID), At: timeOf(a.At)})
 		}
 	}

@@ -66,6 +66,12 @@ func (s Secret) text() (string, error) {
 }
 
 func readBounded(path string) (string, error) {
+	switch info, err := os.Stat(path); { // whoever opens a pipe waits for its writer
+	case err != nil:
+		return "", fmt.Errorf("opening it: %w", err)
+	case !info.Mode().IsRegular():
+		return "", errors.New("it is no file")
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return "", fmt.Errorf("opening it: %w", err)

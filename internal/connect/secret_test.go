@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"text/template"
 
@@ -59,6 +60,20 @@ func TestSecretRead(t *testing.T) {
 				t.Errorf("error %q does not name the file", err)
 			}
 		})
+	}
+}
+
+// Whoever opens a pipe waits for its writer.
+func TestSecretIsAFile(t *testing.T) {
+	t.Parallel()
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{pipe, t.TempDir(), "/dev/zero"} {
+		if _, err := (Secret{File: path}).Read(); err == nil || !strings.Contains(err.Error(), "it is no file") {
+			t.Errorf("%s: %v", path, err)
+		}
 	}
 }
 

@@ -7,12 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	nethttp "net/http"
 	"os"
 	"sync"
 	"time"
-
-	"github.com/mixillo/remediator/internal/rules"
 )
 
 // Files are those that TLS is served with, in PEM.
@@ -63,7 +60,8 @@ func (c *Certificates) Config() *tls.Config {
 	}
 }
 
-func protocols() []string { return []string{"h2", "http/1.1"} }
+// protocols leaves out HTTP/2: senders have no need of it, and each of its streams would hold memory that no bound of connections counts.
+func protocols() []string { return []string{"http/1.1"} }
 
 // current gives what is served now; it looks at the files when it has not for a while.
 func (c *Certificates) current() *tls.Config {
@@ -133,12 +131,4 @@ func (p pems) config(f Files) (*tls.Config, error) {
 		return nil, errors.New(f.ClientCA + " holds no certificate of an authority")
 	}
 	return config, nil
-}
-
-// limitHTTP2 bounds what one connection of HTTP/2, which only TLS brings, may hold.
-func limitHTTP2(t rules.Timeouts) *nethttp.HTTP2Config {
-	return &nethttp.HTTP2Config{
-		MaxConcurrentStreams: 64, MaxReceiveBufferPerConnection: 1 << 20, MaxReceiveBufferPerStream: 256 << 10, SendPingTimeout: t.Idle,
-		PingTimeout: t.Read,
-	}
 }

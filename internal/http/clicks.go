@@ -15,7 +15,7 @@ const maxClick = 256 << 10
 
 // click takes a click on a button in Slack, which waits three seconds for an answer.
 func (e *edge) click(w nethttp.ResponseWriter, r *nethttp.Request) {
-	loan := &loan{of: &e.held}
+	loan := e.loan(r)
 	defer loan.repay()
 	body, err := e.body(r, loan, maxClick)
 	switch {

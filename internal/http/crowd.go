@@ -43,7 +43,7 @@ func (c *crowd) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		from := prefixOf(conn.RemoteAddr())
+		from := prefixOf(conn.RemoteAddr().String())
 		if c.enter(from) {
 			return &counted{Conn: conn, head: true, leave: sync.OnceFunc(func() { c.leave(from) })}, nil
 		}
@@ -52,8 +52,8 @@ func (c *crowd) Accept() (net.Conn, error) {
 }
 
 // prefixOf is whom a connection counts for: an IPv4 address, or the network of an IPv6 one, of which a host has all addresses.
-func prefixOf(a net.Addr) netip.Prefix {
-	at, err := netip.ParseAddrPort(a.String())
+func prefixOf(address string) netip.Prefix {
+	at, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return netip.Prefix{}
 	}

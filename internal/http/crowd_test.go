@@ -134,17 +134,11 @@ func TestPrefixOf(t *testing.T) {
 		"192.0.2.7:80": "192.0.2.7/32", "[::ffff:192.0.2.7]:80": "192.0.2.7/32", "[2001:db8:1:2:3:4:5:6]:80": "2001:db8:1:2::/64",
 		"[fe80::1%eth0]:80": "fe80::/64",
 	} {
-		if got := prefixOf(shownAs(addr)).String(); got != want {
+		if got := prefixOf(addr).String(); got != want {
 			t.Errorf("%s counts for %s, want %s", addr, got, want)
 		}
 	}
 }
-
-// shownAs is an address as it is shown.
-type shownAs string
-
-func (shownAs) Network() string  { return "tcp" }
-func (a shownAs) String() string { return string(a) }
 
 // TestHeadersAreBounded: a header too large, or of too many lines, is broken off; what follows a header is not counted for one.
 func TestHeadersAreBounded(t *testing.T) {
@@ -285,24 +279,54 @@ func TestSmallBodiesHaveRoomLeft(t *testing.T) {
 	t.Parallel()
 	all := &allowance{}
 	const most = 1 << 20
+	in := room{all: most, each: most}
 	large, small, next := loan{of: all}, loan{of: all}, loan{of: all}
-	for n := 0; n < most && large.borrow(64<<10, most); n += 64 << 10 {
+	for n := 0; n < most && large.borrow(64<<10, in); n += 64 << 10 {
 		continue
 	}
 	if large.size != most*3/4 {
 		t.Errorf("a large body took %d of %d", large.size, most)
 	}
-	if !small.borrow(smallBody, most) || small.borrow(1, most) {
+	if !small.borrow(smallBody, in) || small.borrow(1, in) {
 		t.Error("a small body takes what is left, and is large beyond that")
 	}
-	for all.held.Load() < most {
+	for all.held < most {
 		l := loan{of: all}
-		if !l.borrow(smallBody, most) {
+		if !l.borrow(smallBody, in) {
 			t.Fatal("no room, though not all is taken")
 		}
 	}
-	if next.borrow(1, most) {
+	if next.borrow(1, in) {
 		t.Error("more than all was lent")
+	}
+}
+
+// TestOneAddressLeavesRoom: what it holds at once is bounded, whatever the sizes, and given back.
+func TestOneAddressLeavesRoom(t *testing.T) {
+	t.Parallel()
+	all, in := &allowance{}, room{all: 1 << 20, each: 256 << 10}
+	here, there := prefixOf("192.0.2.1:1"), prefixOf("[2001:db8::1]:1")
+	var held []*loan
+	for range 100 {
+		l := &loan{of: all, from: here}
+		if l.borrow(8<<10, in) {
+			held = append(held, l)
+		}
+	}
+	if len(held) != 32 {
+		t.Errorf("one address holds %d of 8 KiB, want 32", len(held))
+	}
+	if other := (&loan{of: all, from: there}); !other.borrow(256<<10, in) {
+		t.Error("another address finds no room")
+	}
+	for _, l := range held {
+		l.repay()
+	}
+	if again := (&loan{of: all, from: here}); !again.borrow(256<<10, in) || len(all.from) != 2 {
+		t.Errorf("what was given back is not there: %v", all.from)
+	}
+	if own := roomOf(rules.Intake{MaxHeld: 4 << 20, MaxBody: 2 << 20, PerAddress: 1}); own.each != 4<<20 {
+		t.Errorf("an address may not send two whole bodies: %+v", own)
 	}
 }
 

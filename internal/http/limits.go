@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"io"
 	nethttp "net/http"
+	"net/netip"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/mixillo/remediator/internal/rules"
 )
 
 // Errors of taking a body in.
@@ -63,11 +67,12 @@ func (e *edge) body(r *nethttp.Request, l *loan, most int64) ([]byte, error) {
 	if r.ContentLength > most {
 		return nil, errTooLarge
 	}
+	room := roomOf(e.cfg.Limits())
 	var buf []byte
 	for {
 		if len(buf) == cap(buf) {
 			grown := min(max(2*int64(cap(buf)), 4<<10), most+1)
-			if !l.borrow(grown-int64(cap(buf)), int64(e.cfg.Limits().MaxHeld)) {
+			if !l.borrow(grown-int64(cap(buf)), room) {
 				return nil, errFull
 			}
 			buf = append(make([]byte, 0, grown), buf...)
@@ -89,26 +94,67 @@ func (e *edge) body(r *nethttp.Request, l *loan, most int64) ([]byte, error) {
 // not keep those of everyday out.
 const smallBody = 16 << 10
 
-// allowance is the memory that bodies hold together, in bytes.
-type allowance struct{ held atomic.Int64 }
+// room is what bodies may hold, in bytes.
+type room struct {
+	all  int64
+	each int64 // those of one address: one that sends slowly must not keep the others out
+}
+
+// roomOf leaves one address a quarter, and always two whole bodies.
+func roomOf(limits rules.Intake) room {
+	r := room{all: int64(limits.MaxHeld), each: int64(limits.MaxHeld)}
+	if limits.PerAddress > 0 {
+		r.each = max(r.all/4, 2*int64(limits.MaxBody))
+	}
+	return r
+}
+
+// allowance is the memory that bodies hold together, in bytes. Safe for concurrent use.
+type allowance struct {
+	mu   sync.Mutex
+	held int64
+	from map[netip.Prefix]int64 // of each address
+}
 
 // loan is one body's part of the allowance. For one goroutine.
 type loan struct {
 	of   *allowance
+	from netip.Prefix
 	size int64
 }
 
-// borrow takes n bytes more, unless all would hold more than most then.
-func (l *loan) borrow(n, most int64) bool {
+func (e *edge) loan(r *nethttp.Request) *loan {
+	return &loan{of: &e.held, from: prefixOf(r.RemoteAddr)}
+}
+
+// borrow takes n bytes more, unless there is no room for them.
+func (l *loan) borrow(n int64, in room) bool {
 	if l.size+n > smallBody {
-		most -= most / 4
+		in.all -= in.all / 4
 	}
-	if l.of.held.Add(n) > most {
-		l.of.held.Add(-n)
+	l.of.mu.Lock()
+	defer l.of.mu.Unlock()
+	if l.of.held+n > in.all || l.from.IsValid() && l.of.from[l.from]+n > in.each {
 		return false
 	}
-	l.size += n
+	l.change(n)
 	return true
 }
 
-func (l *loan) repay() { l.of.held.Add(-l.size) }
+func (l *loan) repay() {
+	l.of.mu.Lock()
+	defer l.of.mu.Unlock()
+	l.change(-l.size)
+}
+
+// change is called with the lock held.
+func (l *loan) change(n int64) {
+	if l.of.from == nil {
+		l.of.from = map[netip.Prefix]int64{}
+	}
+	l.size += n
+	l.of.held += n
+	if l.of.from[l.from] += n; l.of.from[l.from] == 0 {
+		delete(l.of.from, l.from)
+	}
+}

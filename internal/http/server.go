@@ -25,7 +25,8 @@ type Server struct {
 func New(c Config) *Server {
 	e := newEdge(c)
 	s := &Server{edge: e, tcp: e.server(byTCP), socket: e.server(bySocket)}
-	s.tcp.TLSConfig, s.tcp.HTTP2 = c.TLS, limitHTTP2(e.cfg.Limits().Timeouts)
+	s.tcp.TLSConfig, s.tcp.Protocols = c.TLS, &nethttp.Protocols{}
+	s.tcp.Protocols.SetHTTP1(true)
 	return s
 }
 

@@ -28,7 +28,7 @@ func (e *edge) webhook(w nethttp.ResponseWriter, r *nethttp.Request) {
 		e.refuseDelivery(w, r, remediation.ErrUnknownSource)
 		return
 	}
-	loan := &loan{of: &e.held}
+	loan := e.loan(r)
 	defer loan.repay()
 	body, err := e.body(r, loan, int64(e.cfg.Limits().BodyOf(chi.URLParam(r, "source"))))
 	if err != nil {
@@ -103,6 +103,10 @@ func (e *edge) refuseBody(w nethttp.ResponseWriter, r *nethttp.Request, err erro
 	}
 }
 
+// challenge asks for a password: Cloud Monitoring sends its own only after it was asked
+// (https://cloud.google.com/monitoring/support/notification-options).
+const challenge = `Basic realm="remediator"`
+
 // refuseDelivery answers an error of the intake. Whoever asks is not known to be a friend: only the source's own reason, which names
 // no secret, is told.
 func (e *edge) refuseDelivery(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
@@ -110,6 +114,7 @@ func (e *edge) refuseDelivery(w nethttp.ResponseWriter, r *nethttp.Request, err 
 	switch {
 	case errors.Is(err, sources.ErrUnauthenticated):
 		log.WarnContext(r.Context(), "a webhook was not authenticated")
+		w.Header().Set("WWW-Authenticate", challenge)
 		refuse(w, unsigned, err.Error())
 	case errors.Is(err, remediation.ErrUnknownSource):
 		log.WarnContext(r.Context(), "a webhook for a source that is not configured")

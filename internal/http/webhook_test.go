@@ -65,6 +65,9 @@ func TestWebhookAnswers(t *testing.T) {
 			if got := w.Header().Get("Retry-After") != ""; got != c.retry {
 				t.Errorf("Retry-After present: %v, want %v", got, c.retry)
 			}
+			if got := w.Header().Get("WWW-Authenticate") != ""; got != (c.code == 401) {
+				t.Errorf("asked for a password: %v", got)
+			}
 			if strings.Contains(w.Body.String(), secret) {
 				t.Errorf("the answer tells an internal reason: %s", w.Body)
 			}
@@ -173,7 +176,7 @@ func TestHeldBytesAreBoundedAndGivenBack(t *testing.T) {
 	if w := send(h, "POST", "/v1/webhooks/pagerduty", strings.Repeat("x", 3<<10)); w.Code != 202 {
 		t.Errorf("a body within the allowance was answered %d, want 202", w.Code)
 	}
-	if held := e.held.held.Load(); held != 0 {
+	if held := e.held.held; held != 0 {
 		t.Errorf("%d bytes are still held", held)
 	}
 }

@@ -74,14 +74,26 @@ func TestMergedIncidentsAreLeftAlone(t *testing.T) {
 	}
 }
 
+// mergedByHand merges an incident into one that a person has opened, which has no alert of its own.
+func mergedByHand(t *testing.T, w *sandbox.World) (ids []string) {
+	t.Helper()
+	ids = append(chain(t, w, "k1"), w.HumanOpens("people are at it"))
+	if err := w.MergeIncident(ids[0], ids[1]); err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
 // A surviving incident is resolved when all that was merged into it is well, and no sooner.
 func TestMergedIncidentIsResolvedWhole(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		recovers bool
 		others   int
+		byPerson bool
 		want     string
 	}{
+		"opened by a person":       {recovers: true, byPerson: true, want: "triggered"},
 		"all is well":              {recovers: true, want: "resolved"},
 		"its own alert still open": {want: "triggered"},
 		"another run is not well":  {recovers: true, others: 1, want: "triggered"},
@@ -90,7 +102,9 @@ func TestMergedIncidentIsResolvedWhole(t *testing.T) {
 			t.Parallel()
 			w, set := world(t)
 			ids := chain(t, w, "k1", "k2")
-			if c.recovers {
+			if c.byPerson {
+				ids = mergedByHand(t, w)
+			} else if c.recovers {
 				if err := w.ResolveAlert(ids[1], "k2"); err != nil {
 					t.Fatal(err)
 				}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/remediation"
@@ -46,10 +47,19 @@ func (n *Notifier) unresolvable(ctx context.Context, pd incidents, m remediation
 	if err != nil {
 		return "", fmt.Errorf("asking for the incident's other alerts: %w", err)
 	}
+	if len(at.left) > 0 && !hasOthers(alerts, m.IncidentKey) {
+		return "it was merged into an incident that was opened for something else", nil
+	}
 	if open := foreign(alerts, m.IncidentKey); open > 0 {
 		return fmt.Sprintf("%d other alert(s) of the incident are still open", open), nil
 	}
 	return "", nil
+}
+
+// hasOthers reports whether the incident has alerts beside ours: one without, which ours were merged into, was opened by a person, who says when
+// it is over.
+func hasOthers(alerts []connect.IncidentAlert, key string) bool {
+	return slices.ContainsFunc(alerts, func(a connect.IncidentAlert) bool { return key != "" && a.AlertKey != key })
 }
 
 // foreign counts the unresolved alerts that are not ours. An incident's only alert is ours whatever its key; without a key none of

@@ -76,6 +76,7 @@ const (
 	heardEvery  = 10 * time.Second // between two records of a feed that is heard all the time
 	listenEvery = 15 * time.Second
 	listenGap   = 45 * time.Second // of a restart, in which a sender's retry is still heard
+	unaskedFor  = 15 * time.Minute // by which replicas go by the same rules again
 )
 
 func polling(s sources.Source) (sources.Poll, sources.Polling) {

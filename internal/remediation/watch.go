@@ -26,7 +26,7 @@ func (e *Engine) Watch(ctx context.Context) error {
 		wrong = append(wrong, w.source(ctx, name))
 	}
 	for _, a := range w.raised {
-		if !w.asked(a) {
+		if !w.asked(a) && w.unheeded(a) {
 			wrong = append(wrong, w.clear(ctx, a, "The rules file does not ask for this watch any more."))
 		}
 	}
@@ -54,6 +54,14 @@ func (w *watch) asked(a Alarm) bool {
 	}
 	_, how := polling(w.set.Sources[a.Source])
 	return how.Every > 0
+}
+
+// unheeded reports whether no other process, by other rules, can still go by the alarm: it would raise it again at once, with a page each time.
+func (w *watch) unheeded(a Alarm) bool {
+	if _, how := polling(w.set.Sources[a.Source]); how.Every > 0 || watchdog(w.set.Sources[a.Source]) != nil {
+		return w.now.Sub(a.RaisedAt) >= w.e.scale(unaskedFor) // that somebody listens says nothing here: this process does
+	}
+	return w.now.Sub(w.feeds[a.Source].ListenedAt) >= w.e.scale(listenGap)
 }
 
 func (w *watch) read(ctx context.Context) error {

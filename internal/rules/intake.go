@@ -95,7 +95,7 @@ type sourceLimits struct {
 func DefaultIntake() Intake {
 	bounds := sources.DefaultBounds()
 	return Intake{
-		MaxBody: 1 << 20, MaxHeld: 64 << 20, InFlight: 256, Patience: time.Second,
+		MaxBody: 1 << 20, MaxHeld: 32 << 20, InFlight: 256, Patience: time.Second,
 		Alerts: bounds.Alerts, Labels: bounds.Labels, Label: Bytes(bounds.LabelBytes),
 		Rate: Rate{PerSecond: 2_000, Burst: 10_000}, Connections: 2560, PerAddress: 512,
 		Timeouts: Timeouts{ReadHeader: 5 * time.Second, Read: 10 * time.Second, Write: 30 * time.Second, Idle: time.Minute},

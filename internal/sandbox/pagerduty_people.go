@@ -33,6 +33,16 @@ func (w *World) AcknowledgementEnds(incident string) error {
 	return w.pager.as(incident, func(inc *Incident) { w.pager.unacknowledge(inc, actor{}) })
 }
 
+// HumanOpens lets the user on call open an incident by hand, which has no
+// alert.
+func (w *World) HumanOpens(title string) string {
+	w.pager.mu.Lock()
+	defer w.pager.mu.Unlock()
+	inc := w.pager.open(Incident{Title: title, Severity: "critical", ServiceID: defaultService}, onCall())
+	inc.Alerts = nil
+	return inc.ID
+}
+
 // HumanResolves lets the user on call resolve the incident.
 func (w *World) HumanResolves(incident string) error {
 	return w.pager.as(incident, func(inc *Incident) { w.pager.resolve(inc, onCall(), "") })

@@ -81,8 +81,35 @@ func (a *Alertmanager) Missed(ctx context.Context, _ connect.Set, q Question) ([
 		return nil, fmt.Errorf("polling Alertmanager: %w", err)
 	}
 	found, listed := a.amongGroups(groups, q)
-	if q.Now.Sub(started) >= settled {
-		found = append(found, a.gone(q, listed)...)
+	if q.Now.Sub(started) < settled {
+		return found, nil
+	}
+	ended, err := a.ended(ctx, client, q, listed)
+	if err != nil {
+		return found, fmt.Errorf("polling Alertmanager: %w", err)
+	}
+	return append(found, ended...), nil
+}
+
+// ended gives the ends of what is gone for good: an alert that goes to another receiver now fires as before.
+func (a *Alertmanager) ended(ctx context.Context, client *connect.Alertmanager, q Question, listed map[string]bool) ([]Found, error) {
+	gone := a.gone(q, listed)
+	if len(gone) == 0 {
+		return nil, nil
+	}
+	elsewhere, err := client.Labels(ctx)
+	if err != nil {
+		return nil, err
+	}
+	fires := make(map[string]bool, len(elsewhere))
+	for _, labels := range elsewhere {
+		fires[alert.Fingerprint(labels)] = true
+	}
+	var found []Found
+	for _, s := range gone {
+		if !fires[s.Subject] {
+			found = append(found, a.over(s, q.Now))
+		}
 	}
 	return found, nil
 }
@@ -147,12 +174,12 @@ func labelText(labels map[string]string) string {
 	return "{" + strings.Join(parts, ", ") + "}"
 }
 
-// gone gives the ends of alerts that were missing in the last two polls. They ended before this one asked; Alertmanager does not say when.
-func (a *Alertmanager) gone(q Question, listed map[string]bool) []Found {
+// gone gives the alerts that were missing in the last two polls.
+func (a *Alertmanager) gone(q Question, listed map[string]bool) []Sighting {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	missing := map[Sighting]bool{}
-	var found []Found
+	var gone []Sighting
 	for _, s := range q.open(listed) {
 		s.Held = time.Time{}
 		if !a.missing[s] && len(missing) < maxMissing {
@@ -160,14 +187,15 @@ func (a *Alertmanager) gone(q Question, listed map[string]bool) []Found {
 			continue
 		}
 		if a.missing[s] {
-			found = append(found, a.over(s, q.Now))
+			gone = append(gone, s)
 		}
 	}
 	a.missing = missing
-	return found
+	return gone
 }
 
-// over is the end of an alert of which only the fingerprint is known, which is what ends its runs.
+// over is the end of an alert of which only the fingerprint is known, which is what ends its runs. It ended before the poll asked; Alertmanager
+// does not say when.
 func (a *Alertmanager) over(s Sighting, at time.Time) Found {
 	episode := alert.Episode(s.Subject, s.Began)
 	d := Delivery{DedupKey: PolledType + ":over:" + episode, Type: PolledType, OccurredAt: at.UTC(), Alerts: []alert.Alert{{

@@ -100,6 +100,12 @@ func (am realAlertmanager) noEnds(t *testing.T, began time.Time, listed Sighting
 	if again := missed(t, a, now.Add(2*time.Minute), listed); len(again) != 0 {
 		t.Errorf("it ended twice: %+v", again)
 	}
+	moved := am.receiving("else") // as if the configuration sent the alert there once, and does no more
+	for i := range 3 {
+		if found := missed(t, moved, now.Add(time.Duration(i)*time.Minute), listed); len(found) != 0 {
+			t.Errorf("an alert that another receiver has now was taken for one that ended: %+v", found)
+		}
+	}
 }
 
 func TestAlertmanagerChecksItsPoll(t *testing.T) {

@@ -3,6 +3,7 @@ package sources
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mixillo/remediator/internal/alert"
 )
@@ -32,10 +33,13 @@ func (b Bounds) Keep(d Delivery) (Delivery, error) {
 	if len(d.Alerts) > b.Alerts {
 		return bare, fmt.Errorf("it holds %d alerts, more than %d", len(d.Alerts), b.Alerts)
 	}
+	if err := checkTimes(d.times()...); err != nil {
+		return bare, err
+	}
 	var first error
 	kept := make([]alert.Alert, 0, len(d.Alerts))
 	for i, one := range d.Alerts {
-		err := b.check(one.Labels)
+		err := errors.Join(b.check(one.Labels), checkTimes(one.StartsAt, one.EndsAt))
 		if err == nil {
 			kept = append(kept, one)
 		} else if first == nil {
@@ -54,6 +58,28 @@ func (b Bounds) Keep(d Delivery) (Delivery, error) {
 	}
 	d.Alerts, d.Warning = kept, warning
 	return d, nil
+}
+
+// times are those of a delivery beside its alerts'.
+func (d Delivery) times() []time.Time {
+	all := []time.Time{d.OccurredAt}
+	for _, h := range d.Holds {
+		all = append(all, h.At)
+	}
+	return all
+}
+
+// checkTimes refuses times that could not be stored or reckoned with: in JSON a year has four digits. Zero means none.
+func checkTimes(all ...time.Time) error {
+	for _, at := range all {
+		if at.IsZero() {
+			continue
+		}
+		if _, err := sane(at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (b Bounds) check(labels map[string]string) error {

@@ -3,6 +3,7 @@ package sources
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mixillo/remediator/internal/alert"
 )
@@ -32,6 +33,8 @@ func TestBoundsKeep(t *testing.T) {
 		"one with a long value":  {[]alert.Alert{long, good}, 1, "alert 1: a label of it is longer than 4 bytes", ""},
 		"a value of characters":  {[]alert.Alert{with("a=äöü"), good}, 1, "longer than 4 bytes", ""},
 		"a long name":            {[]alert.Alert{good, with("abcde=1")}, 1, "a label of it is longer than 4 bytes", ""},
+		"a time of no year":      {[]alert.Alert{{StartsAt: time.Date(9999, 12, 31, 23, 59, 59, 0, time.FixedZone("", -3600))}, good}, 1, "alert 1: the time lies", ""},
+		"an end of no year":      {[]alert.Alert{good, {EndsAt: time.Date(0, 1, 1, 0, 0, 0, 0, time.FixedZone("", 14*3600))}}, 1, "alert 2: the time lies", ""},
 		"none left":              {[]alert.Alert{long, many}, 0, "", "alert 1: a label of it"},
 	} {
 		d, err := b.Keep(Delivery{DedupKey: "k", Type: "firing", Warning: "w", Alerts: c.alerts})
@@ -42,6 +45,19 @@ func TestBoundsKeep(t *testing.T) {
 			wantError(t, err, c.err)
 		} else if err != nil || !strings.HasPrefix(d.Warning, "w") || !strings.Contains(d.Warning, c.warning) {
 			t.Errorf("%s: warning %q, %v", name, d.Warning, err)
+		}
+	}
+}
+
+// A time of the delivery itself that cannot be stored makes it invalid.
+func TestBoundsOfTimes(t *testing.T) {
+	t.Parallel()
+	far := time.Date(12000, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, d := range []Delivery{{OccurredAt: far}, {Holds: []Hold{{At: far}}}} {
+		got, err := DefaultBounds().Keep(d)
+		wantError(t, err, "the time lies before 1970 or far ahead")
+		if len(got.Holds) > 0 {
+			t.Errorf("kept %+v", got)
 		}
 	}
 }

@@ -152,7 +152,7 @@ func (s *Datadog) Parse(body []byte, received time.Time) (Delivery, error) {
 	}
 	a := alert.Alert{
 		Source: s.name, Status: alert.Firing, Labels: b.labels(transition), Annotations: b.annotations(), StartsAt: at, Link: webLink(b.Link),
-		Episode: b.AlertID + "/" + b.CycleKey,
+		Episode: s.name + "/" + b.AlertID + "/" + b.CycleKey, // of two organizations each numbers its monitors
 	}
 	if transition == "" {
 		a.Status, a.EndsAt = alert.Resolved, at

@@ -1,12 +1,15 @@
 package sources
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"sync"
 	"time"
+
+	"cel.dev/cel-go/common/types/ref"
 
 	"github.com/mixillo/remediator/internal/alert"
 	"github.com/mixillo/remediator/internal/connect"
@@ -203,15 +206,14 @@ func (m *genericMapping) delivery(e evaluation) (d Delivery, err error) {
 
 func (g *Generic) alerts(d Delivery, m *genericMapping, items []evaluation, received time.Time) (Delivery, error) {
 	var wrong []error
-	for i, item := range items {
-		a, counts, err := g.alert(m, item, received)
+	for i, one := range g.mapAll(m, items, received) {
 		switch {
-		case err != nil && m.each != nil:
-			wrong = append(wrong, fmt.Errorf("alert %d: %w", i+1, err))
-		case err != nil:
-			wrong = append(wrong, err)
-		case counts:
-			d.Alerts = append(d.Alerts, a)
+		case one.err != nil && m.each != nil:
+			wrong = append(wrong, fmt.Errorf("alert %d: %w", i+1, one.err))
+		case one.err != nil:
+			wrong = append(wrong, one.err)
+		case one.counts:
+			d.Alerts = append(d.Alerts, one.alert)
 		}
 	}
 	switch {
@@ -225,6 +227,48 @@ func (g *Generic) alerts(d Delivery, m *genericMapping, items []evaluation, rece
 		d.Warning = fmt.Sprintf("%d of %d alerts cannot be read: %s", len(wrong), len(items), wrong[0])
 	}
 	return d, nil
+}
+
+// mappedItem is what became of one item.
+type mappedItem struct {
+	alert  alert.Alert
+	counts bool
+	err    error
+}
+
+// mapAll maps the lightest items first: all share one budget of costs, and what is heavy must not use it up before the others.
+func (g *Generic) mapAll(m *genericMapping, items []evaluation, received time.Time) []mappedItem {
+	order, weights := make([]int, len(items)), make([]int, len(items))
+	for i, item := range items {
+		order[i], weights[i] = i, weightOf(item.vars[itemName])
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(weights[a], weights[b]) })
+	all := make([]mappedItem, len(items))
+	for _, i := range order {
+		one := &all[i]
+		one.alert, one.counts, one.err = g.alert(m, items[i], received)
+	}
+	return all
+}
+
+// weightOf is about how much there is of a value for an expression to go through.
+func weightOf(v any) int {
+	n := 1
+	switch v := v.(type) {
+	case ref.Val:
+		return weightOf(v.Value())
+	case string:
+		n += len(v)
+	case []any:
+		for _, one := range v {
+			n += weightOf(one)
+		}
+	case map[string]any:
+		for name, one := range v {
+			n += len(name) + weightOf(one)
+		}
+	}
+	return n
 }
 
 // alert maps one alert; false for one that neither fires nor has ended.

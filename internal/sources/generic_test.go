@@ -205,6 +205,24 @@ func TestGenericCostsAreBounded(t *testing.T) {
 	}
 }
 
+// What one item costs is not taken from lighter ones, wherever it stands.
+func TestGenericHeavyItemComesLast(t *testing.T) {
+	t.Parallel()
+	g := generic(func(g *Generic) {
+		g.Each, g.Labels = "payload.l", map[string]string{"alertname": "item.name"}
+		g.Firing = `item.msg.matches("(?i)(down|failed|unreachable|lost|gone|dead|ill|late)+$")`
+		g.Resolved = "false"
+	})
+	heavy := `{"name":"heavy","msg":"` + strings.Repeat("x", 300_000) + `"}`
+	d, err := g.Parse([]byte(`{"l":[`+strings.Repeat(heavy+",", 5)+`{"name":"light","msg":"down"}]}`), received)
+	if err != nil || len(d.Alerts) != 1 || d.Alerts[0].Labels["alertname"] != "light" {
+		t.Errorf("%v, %+v", err, d)
+	}
+	if !strings.Contains(d.Warning, "cannot be read") {
+		t.Errorf("the items cost too little to show anything: %q", d.Warning)
+	}
+}
+
 // JSON that two parsers may read differently is refused also where nothing is known of its shape.
 func TestGenericIsStrict(t *testing.T) {
 	t.Parallel()

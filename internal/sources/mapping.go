@@ -287,7 +287,7 @@ func unixMoment(n float64) (time.Time, error) {
 
 // sane refuses times that a later computation could not hold, and the zero time, which means none.
 func sane(at time.Time) (time.Time, error) {
-	if at.Year() < 1970 || at.Year() > 5138 {
+	if year := at.UTC().Year(); year < 1970 || year > 5138 {
 		return time.Time{}, errors.New("the time lies before 1970 or far ahead")
 	}
 	return at, nil

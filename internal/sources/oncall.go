@@ -68,6 +68,10 @@ type onCallUser struct {
 	Username string `json:"username"`
 }
 
+func (u onCallUser) name() string { return clip(cmp.Or(u.Username, u.ID)) }
+
+func (b onCallBody) byPerson() bool { return b.User != nil && b.User.ID != "" }
+
 type onCallGroup struct {
 	ID         string         `json:"id"`
 	State      string         `json:"state"`
@@ -104,7 +108,7 @@ func (b onCallBody) check() error {
 }
 
 // Parse reads one event. A group fires when it is created, at each step of its escalation that calls us, and anew when a person takes its end
-// back; whoever resolves it ends it, which is no evidence that anything got well.
+// back; whoever resolves it ends it, and by a person's word nothing is known of anybody's health.
 func (s *OnCall) Parse(body []byte, received time.Time) (Delivery, error) {
 	var b onCallBody
 	if err := decodeStrict(body, &b); err != nil {
@@ -125,6 +129,9 @@ func (s *OnCall) Parse(body []byte, received time.Time) (Delivery, error) {
 	case onCallResolve:
 		a := s.alert(b)
 		a.Status, a.EndsAt, a.Labels = alert.Resolved, at, map[string]string{}
+		if b.byPerson() {
+			a.EndedBy = b.User.name()
+		}
 		d.Alerts, d.Holds = []alert.Alert{a}, b.holds(at)
 	case onCallAcknowledge, onCallUnacknowledge, onCallSilence, onCallUnsilence:
 		if d.Holds = b.holds(at); len(d.Holds) == 0 {
@@ -201,10 +208,10 @@ func (b onCallBody) holds(at time.Time) []Hold {
 	h := Hold{IncidentKey: b.key(), At: at}
 	switch b.Event.Type {
 	case onCallAcknowledge, onCallSilence:
-		if b.User == nil || b.User.ID == "" {
+		if !b.byPerson() {
 			return nil
 		}
-		h.By, h.ByID = clip(cmp.Or(b.User.Username, b.User.ID)), b.User.ID
+		h.By, h.ByID = b.User.name(), b.User.ID
 	default:
 		if b.Group.State == "acknowledged" || b.Group.State == "silenced" {
 			return nil

@@ -110,10 +110,13 @@ func (b opsgenieBody) at() time.Time {
 	}
 }
 
+// actor is the person who acted.
+func (a opsgenieAlert) actor() string { return clip(cmp.Or(a.Username, a.UserID)) }
+
 func (a opsgenieAlert) began() time.Time { return time.UnixMilli(a.CreatedAt).UTC() }
 
-// Parse reads one action. An alert that is created fires; one that is closed or deleted, by whomever, has ended, which is no evidence that
-// anything got well. What else is done to it concerns no rule.
+// Parse reads one action. An alert that is created fires; one that is closed or deleted has ended, and by a person's word nothing is known of
+// anybody's health. What else is done to it concerns no rule.
 func (s *Opsgenie) Parse(body []byte, received time.Time) (Delivery, error) {
 	var b opsgenieBody
 	if err := decodeStrict(body, &b); err != nil {
@@ -159,6 +162,9 @@ func (s *Opsgenie) fires(d Delivery, in opsgenieAlert) (Delivery, error) {
 func (s *Opsgenie) ended(d Delivery, in opsgenieAlert) alert.Alert {
 	a := s.alert(in)
 	a.Status, a.EndsAt, a.Labels = alert.Resolved, d.OccurredAt, map[string]string{}
+	if in.UserID != "" {
+		a.EndedBy = in.actor()
+	}
 	return a
 }
 
@@ -226,6 +232,6 @@ func (b opsgenieBody) holds(received time.Time) []Hold {
 	if b.Alert.UserID == "" {
 		return nil
 	}
-	h.By, h.ByID = clip(cmp.Or(b.Alert.Username, b.Alert.UserID)), b.Alert.UserID
+	h.By, h.ByID = b.Alert.actor(), b.Alert.UserID
 	return []Hold{h}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -60,10 +61,15 @@ func (in pagerDutyIncident) merged() (yes bool, into string) {
 	if in.ResolveReason == nil || in.ResolveReason.Type != mergeResolve {
 		return false, ""
 	}
-	if into = in.ResolveReason.Incident.ID; into == in.ID || !incidentID.MatchString(into) {
-		into = ""
+	return true, survivorOf(in.ID, in.ResolveReason.Incident.ID)
+}
+
+// survivorOf is the incident that another was merged into, "" where its id is none of PagerDuty's.
+func survivorOf(id, into string) string {
+	if into == id || !incidentID.MatchString(into) {
+		return ""
 	}
-	return true, into
+	return into
 }
 
 // reopened is the moment of the last reopening. Not every body of a reopened incident has it, but its event does.
@@ -205,10 +211,19 @@ func listAlerts(ctx context.Context, client alertReader, stub alert.Alert) ([]co
 	if err != nil || len(left) == 0 {
 		return nil, stub, err
 	}
-	stub.IncidentID, stub.Episode = in.ID, in.ID
 	listed, err = client.Alerts(ctx, in.ID)
+	if stub.Episode == stub.IncidentID { // it was not reopened: its alerts are no older than it
+		began := stub.StartsAt.Add(-mergeSkew)
+		listed = slices.DeleteFunc(listed, func(one connect.IncidentAlert) bool {
+			return !one.CreatedAt.IsZero() && one.CreatedAt.Before(began)
+		})
+	}
+	stub.IncidentID, stub.Episode = in.ID, in.ID
 	return listed, stub, err
 }
+
+// mergeSkew is how much earlier than its incident an alert may have been created.
+const mergeSkew = time.Minute
 
 // labels gives at least one label set, all of them within bounds.
 func (p *PagerDuty) labels(ctx context.Context, one connect.IncidentAlert, stub alert.Alert) ([]map[string]string, error) {

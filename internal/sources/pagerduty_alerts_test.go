@@ -55,6 +55,12 @@ func TestLookUpFollowsAMerge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	old := listedAlert(map[string]any{"x": "an alert that the other incident had for days"})
+	old.ID, old.AlertKey, old.CreatedAt = "PA0", "old", old.CreatedAt.Add(-48*time.Hour)
+	f.alerts = append(f.alerts, old)
+	if got, err = lookUp(t, pagerDuty(t), f); err != nil {
+		t.Fatal(err)
+	}
 	if len(got.Alerts) != 1 || got.Alerts[0].IncidentID != "Q2" || !strings.HasPrefix(got.Alerts[0].Episode, "Q2/") || got.Alerts[0].IncidentKey != "key-1" {
 		t.Errorf("got %+v", got.Alerts)
 	}

@@ -118,7 +118,7 @@ func (p *PagerDuty) ended(ctx context.Context, client openLister, q Question, li
 		if err != nil {
 			return found, fmt.Errorf("polling PagerDuty for the end of incident %s: %w", s.Subject, err)
 		}
-		if in.Status == connect.StatusResolved {
+		if in.Status == connect.StatusResolved && p.Poll.due(in.ResolvedAt, q.Now, pagerDutyAfter) {
 			found = append(found, p.over(in, s))
 		}
 	}
@@ -144,7 +144,10 @@ func (p *PagerDuty) over(in connect.Incident, s Sighting) Found {
 	}
 	d := polledDelivery("over:"+in.ID, at)
 	stub := p.stub(d, incidentBody(in))
-	stub.Status, stub.EndsAt, stub.Merged = alert.Resolved, at, in.MergedInto != ""
+	stub.Status, stub.EndsAt = alert.Resolved, at
+	if stub.Merged, stub.MergedInto = in.MergedInto != "", survivorOf(in.ID, in.MergedInto); !stub.Merged {
+		stub.EndedBy = clip(in.ResolvedBy)
+	}
 	d.Alerts = []alert.Alert{stub}
 	d.Holds = []Hold{{IncidentID: in.ID, IncidentKey: in.Key, At: at, Lifted: true}}
 	return foundIn(d, in)

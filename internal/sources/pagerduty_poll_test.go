@@ -142,13 +142,42 @@ func TestAPollFindsTheEnd(t *testing.T) {
 		t.Errorf("what is open, gone or over has ended: %+v", found)
 	}
 	succeed(t, a.HumanResolves(id))
+	if found := a.asked(t, p, time.Now(), known...); len(found) != 0 {
+		t.Errorf("an end whose webhook is on its way was taken: %+v", found)
+	}
 	found := a.asked(t, p, now, known...)
 	if len(found) != 1 || len(found[0].Delivery.Alerts) != 1 || found[0].Delivery.Incomplete {
 		t.Fatalf("the end is %+v", found)
 	}
 	got := found[0].Delivery.Alerts[0]
-	if got.Status != alert.Resolved || got.IncidentID != id || got.EndsAt.Before(began) || got.Merged || !found[0].Delivery.Holds[0].Lifted {
+	if got.Status != alert.Resolved || got.IncidentID != id || got.EndsAt.Before(began) || got.Merged || !found[0].Delivery.Holds[0].Lifted || got.EndedBy == "" {
 		t.Errorf("the end is %+v", got)
+	}
+}
+
+// How an incident ended is told by a poll as by the webhook: by its sender, by a person, or by a merge that says where its alerts are now.
+func TestAPollTellsHowItEnded(t *testing.T) {
+	t.Parallel()
+	a, p := newAccount(t), polledPagerDuty(t)
+	merged := a.TriggerIncident(sandbox.Incident{Title: "down", Key: "k1"})
+	survivor := a.TriggerIncident(sandbox.Incident{Title: "down too", Key: "k2"})
+	well := a.TriggerIncident(sandbox.Incident{Title: "well again", Key: "k3"})
+	succeed(t, a.MergeIncident(merged, survivor))
+	succeed(t, a.ResolveAlert(well, "k3"))
+	began := a.Incident(well).CreatedAt.Truncate(time.Second)
+	got := map[string]alert.Alert{}
+	for _, f := range a.asked(t, p, time.Now().Add(time.Minute), Sighting{Subject: merged, Began: began}, Sighting{Subject: well, Began: began}) {
+		for _, one := range f.Delivery.Alerts {
+			if one.Status == alert.Resolved {
+				got[one.IncidentID] = one
+			}
+		}
+	}
+	if one := got[merged]; !one.Merged || one.MergedInto != survivor || one.EndedBy != "" {
+		t.Errorf("merged: %+v", one)
+	}
+	if one := got[well]; one.IncidentID == "" || one.Merged || one.EndedBy != "" {
+		t.Errorf("its own sender ended it: %+v", one)
 	}
 }
 

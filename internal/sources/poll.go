@@ -118,8 +118,12 @@ func (p PollTimes) check() error {
 
 // takes reports whether a poll may take an episode that began at a time and is not known.
 func (p PollTimes) takes(began, now time.Time, after time.Duration) bool {
-	age := now.Sub(began)
-	return age >= cmp.Or(p.After, after) && age <= p.polling().LookBack
+	return p.due(began, now, after) && now.Sub(began) <= p.polling().LookBack
+}
+
+// due reports whether what happened at a time has had the time to come by its own delivery.
+func (p PollTimes) due(at, now time.Time, after time.Duration) bool {
+	return now.Sub(at) >= cmp.Or(p.After, after)
 }
 
 // ParameterError is what is wrong with one parameter, with its place below the source's entry in the rules file: keys, and places in lists.

@@ -91,10 +91,11 @@ func eventKey(e sentryEvent, rule string) string {
 
 // ofIssue is the alert of an issue. An issue lives for years and its problem may come back at any time, which no hook tells apart from one
 // that goes on: what an issue tells within one day, by UTC, is one firing. All firings of an issue have one incident key, so that one that
-// goes on at midnight joins the run that is at work.
+// goes on at midnight joins the run that is at work. Of two Sentrys each numbers its issues.
 func (s *Sentry) ofIssue(id string, at time.Time) alert.Alert {
 	return alert.Alert{
-		Source: s.name, Status: alert.Firing, StartsAt: at, Episode: "issue/" + id + "@" + at.Format(time.DateOnly), IncidentKey: "sentry_issue_" + id,
+		Source: s.name, Status: alert.Firing, StartsAt: at, Episode: s.name + "/issue/" + id + "@" + at.Format(time.DateOnly),
+		IncidentKey: s.name + "_issue_" + id,
 	}
 }
 
@@ -157,11 +158,11 @@ func (s *Sentry) issue(d Delivery, action string, in sentryIssue) (Delivery, err
 		d.OccurredAt = a.StartsAt
 	case "unresolved": // regressed, escalated or reopened: a new firing, even on the day of the last one
 		a = s.ofIssue(string(in.ID), in.LastSeen.UTC())
-		a.Episode = alert.Episode("issue/"+string(in.ID), a.StartsAt)
+		a.Episode = alert.Episode(s.name+"/issue/"+string(in.ID), a.StartsAt)
 		d.OccurredAt = a.StartsAt
 	case "resolved":
 		a = s.ofIssue(string(in.ID), in.LastSeen.UTC())
-		a.Status, a.Labels = alert.Resolved, map[string]string{}
+		a.Status, a.Labels, a.EndedBy = alert.Resolved, map[string]string{}, "somebody in Sentry"
 		d.Alerts = []alert.Alert{a}
 		return d, nil
 	default:

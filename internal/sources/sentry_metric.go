@@ -34,7 +34,7 @@ func (s *Sentry) metricAlert(d Delivery, action string, data sentryData) (Delive
 	a := alert.Alert{
 		Source: s.name, Status: alert.Firing, Labels: m.labels(action), Annotations: map[string]string{}, StartsAt: m.DateStarted.UTC(),
 		Link:          webLink(string(data.WebURL)),
-		Episode:       alert.Episode("metric/"+string(m.ID), m.DateStarted),
+		Episode:       alert.Episode(s.name+"/metric/"+string(m.ID), m.DateStarted),
 		IncidentKey:   m.incidentKey(),
 		SelfResolving: true,
 	}

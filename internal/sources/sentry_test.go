@@ -267,7 +267,7 @@ func FuzzSentry(f *testing.F) {
 			seen = plain.Data[about]
 		}
 		id, isText := seen[map[string]string{"event_alert": "issue_id", "error": "issue_id"}[about]].(string)
-		if isText && d.Alerts[0].IncidentKey != "sentry_issue_"+id {
+		if isText && d.Alerts[0].IncidentKey != s.name+"_issue_"+id {
 			t.Fatal("another parser reads another issue")
 		}
 		if name := d.Alerts[0].Labels["alertname"]; about == "error" && name != sentryErrorName {

@@ -83,7 +83,7 @@ func TestDatadogPayloadIsRead(t *testing.T) {
 		"$DATE", "1795402975000", "$ALERT_PRIORITY", "P3").Replace(DatadogPayload)
 	d := parsed(t, &Datadog{name: "dd"}, filled)
 	want := alert.Alert{
-		Source: "dd", Status: alert.Firing, Episode: "42/99", StartsAt: time.UnixMilli(1795402975000).UTC(),
+		Source: "dd", Status: alert.Firing, Episode: "dd/42/99", StartsAt: time.UnixMilli(1795402975000).UTC(),
 		Labels:      map[string]string{"alertname": "X", "severity": "warning", "priority": "P3", "monitor": "42", "transition": "triggered"},
 		Annotations: map[string]string{"summary": "[Triggered] X"},
 	}
