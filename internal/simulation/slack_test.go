@@ -36,15 +36,22 @@ func (p *slackPort) Post(ctx context.Context, post connect.Post) (string, error)
 	return ts, nil
 }
 
-// judgeRoom: what is posted of one incident stands in one thread, whichever run it is of.
+// judgeRoom: what is posted of one incident stands in one thread, whichever run it is of. A thread that was begun by the other road may have had no
+// incident then: it is another one while its key fires anew, and those who know the incident may join it later.
 func (s *sim) judgeRoom(post connect.Post, ts string) {
 	thread := post.Thread
 	if thread == "" {
 		thread = ts
 	}
 	rec, ok := s.record(post.Marker[:max(strings.LastIndexByte(post.Marker, '-'), 0)])
-	if !ok || rec.Run.Origin != remediation.ByAlert || rec.Run.Alert.Source != "pd" || rec.Run.Alert.IncidentID == "" {
-		return // by the other road the incident may have become known only later
+	if !ok || rec.Run.Origin != remediation.ByAlert {
+		return
+	}
+	if rec.Run.Alert.Source != "pd" || rec.Run.Alert.IncidentID == "" {
+		s.others[thread] = true
+	}
+	if s.others[thread] {
+		return
 	}
 	former, known := s.threads[rec.Run.Alert.IncidentID]
 	s.holds(!known || former == thread, "G2", "the posts of incident %s stand in the threads %s and %s", rec.Run.Alert.IncidentID, former, thread)

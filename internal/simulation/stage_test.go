@@ -35,6 +35,7 @@ type sim struct {
 	pager     *pager
 	posts     []string
 	threads   map[string]string // in Slack, by the id of their incident
+	others    map[string]bool   // threads that what came by another road than PagerDuty's stands in
 	outages   []*outage
 	echoes    []*outage // further alerts of them
 	answers   bool      // the monitoring can be asked how an alert stands
@@ -103,7 +104,7 @@ func newSim(seed uint64, tell bool) *sim {
 	s.handRuns, s.births, s.asked = map[string]bool{}, map[string]time.Duration{}, map[string]*question{}
 	s.debits, s.rereads = map[string]*debit{}, map[string]sources.Standing{}
 	s.grips, s.unread, s.lastPlan = map[string]grip{}, map[*stay]bool{}, map[string]executors.Change{}
-	s.wordAt, s.threads = map[string]time.Duration{}, map[string]string{}
+	s.wordAt, s.threads, s.others = map[string]time.Duration{}, map[string]string{}, map[string]bool{}
 	s.ended, s.about = map[string]time.Duration{}, map[string][]*episode{}
 	s.reached = newReached()
 	s.pager = &pager{s: s}
