@@ -332,5 +332,15 @@ func pagerDutyConnection(set *rules.Set) string {
 			return rule.Tell.PagerDuty.Connection
 		}
 	}
-	return "pagerduty"
+	const usual = "pagerduty"
+	names := []string{}
+	for name, config := range set.Connections {
+		if _, is := config.(*connect.PagerDutyConfig); is {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 || slices.Contains(names, usual) {
+		return usual
+	}
+	return slices.Min(names)
 }

@@ -213,6 +213,7 @@ func (b *builder) source(key, value *yaml.Node) {
 	}
 	b.set.Sources[key.Value], b.set.SourceKinds[key.Value] = source, name
 	if name != pagerDuty {
+		b.callsPeople(key, source)
 		return
 	}
 	connection := pagerDuty
@@ -220,6 +221,16 @@ func (b *builder) source(key, value *yaml.Node) {
 		where, connection = written, written.Value
 	}
 	b.needsConnection(where, connection, pagerDuty, "a PagerDuty source looks the alerts of an incident up")
+}
+
+// callsPeople wants a way to call people where a source is watched: that its feed is silent is told on PagerDuty.
+func (b *builder) callsPeople(key *yaml.Node, source sources.Source) {
+	watched, watches := source.(sources.Watched)
+	polled, polls := source.(sources.Poll)
+	asks := watches && watched.Watch() != nil || polls && polled.Polling().Every > 0
+	if asks && !slices.Contains(slices.Collect(maps.Values(b.kinds)), pagerDuty) {
+		b.needsConnection(key, pagerDuty, pagerDuty, "a silent feed is told on PagerDuty")
+	}
 }
 
 // fill decodes an entry into its kind's parameters. It gives false when something is wrong with them.
