@@ -20,20 +20,21 @@ func (v *visit) plan(ctx context.Context) {
 		v.finish(NotFixed, "every rung was tried")
 		return
 	}
-	if v.run.Rung > 0 && v.run.Attempt == 0 && !v.asLeft(ctx) {
-		return
-	}
 	a := v.bound.Actions[v.run.Rung]
 	v.prepare(ctx, a.Kind, a.Action)
 }
 
-// asLeft reports whether the target is as the rung before left it: a human's hand wins, also where no sample has seen it. Where that cannot
-// be read, it is asked again.
+// asLeft reports whether the target is as the rung before left it, or found it: a human's hand wins, also where no sample has seen it. It is asked
+// after the plan, so that what changes later breaks the plan's precondition. Where it cannot be read, it is asked again, but for a rung that had
+// no effect: its system may be what is down, and the next rung another's.
 func (v *visit) asLeft(ctx context.Context) bool {
-	if v.step().State != StepApplied {
-		return true // nothing of ours to go by
+	if v.wayBack() || v.run.Rung == 0 || v.run.Attempt > 0 {
+		return true
 	}
 	o, err := v.readBack(ctx)
+	if v.step().State != StepApplied && (err != nil || o.Progress != executors.Foreign) {
+		return true
+	}
 	switch {
 	case err != nil:
 		v.lackFacts(lacking(err), "reading whether the target is as the rung before left it: "+err.Error())
@@ -76,7 +77,7 @@ func (v *visit) prepare(ctx context.Context, kind string, action executors.Actio
 		v.pretend(change)
 		return
 	}
-	if v.asks(change) || !v.reread(ctx, change) {
+	if !v.asLeft(ctx) || v.asks(change) || !v.reread(ctx, change) {
 		return
 	}
 	v.intend(change, intent)

@@ -284,6 +284,37 @@ func TestAHandBeforeTheNextRung(t *testing.T) {
 	}
 }
 
+// A hand that comes while the next rung is planned is seen too, also where the rung before had no effect; one that came before it, likewise.
+func TestAHandWhileTheNextRungIsPlanned(t *testing.T) {
+	t.Parallel()
+	for name, gaveUp := range map[string]bool{"after a rung without effect": true, "after one that did not help": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, rule("cure", "do: [{fake.act: {to: other}}, {fake.act: {to: good}}]"))
+			if gaveUp {
+				w.scene(api).hooks.apply = func(n int) (bool, error) { return n > 1, nil }
+				w.scene(api).hooks.observe = func(n int, o executors.Observation) (executors.Observation, error) {
+					if n == 1 {
+						o.Progress = executors.Failed
+					}
+					return o, nil
+				}
+			}
+			plans := 0
+			w.scene(api).hooks.plan = func() error {
+				if plans++; plans == 2 {
+					w.scene(api).set("theirs")
+				}
+				return nil
+			}
+			v := w.play(down(api))
+			if state, _ := w.scene(api).now(); state != "theirs" || v.Run.Outcome != remediation.Inconclusive || plans != 2 {
+				t.Errorf("ended %s with the target %s after %d plans\n%s", v.Run.Outcome, state, plans, story(v))
+			}
+		})
+	}
+}
+
 // A call that was seen under way was made: when the system shows it no more, somebody has taken it back, and it is not made again.
 func TestACallSeenUnderWayIsNotLost(t *testing.T) {
 	t.Parallel()
