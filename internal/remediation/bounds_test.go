@@ -18,7 +18,7 @@ func TestNoCallOutlivesItsLease(t *testing.T) {
 				t.Run(fmt.Sprint(lease, " ", asked, " ", left), func(t *testing.T) {
 					t.Parallel()
 					now := time.Now()
-					v := &visit{e: New(Config{Lease: lease, Now: func() time.Time { return now }}), leased: now.Add(left)}
+					v := &visit{e: New(Config{Lease: lease, Now: func() time.Time { return now }}), leased: leaseEnd{now.Add(left), time.Now().Add(left)}}
 					ctx, cancel := v.bounded(t.Context(), asked)
 					defer cancel()
 					if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) >= lease || time.Until(deadline) > left {

@@ -44,8 +44,7 @@ func (v *visit) mayCall(ctx context.Context) bool {
 	if !v.wayBack() {
 		stop = v.interrupted(ctx)
 	}
-	now := v.e.Now()
-	if !now.Before(v.leased) {
+	if v.leaseLeft() <= 0 {
 		v.left = fmt.Errorf("the lease of run %s ended before its call: %w", v.run.ID, ErrFenced)
 		return false
 	}
@@ -56,7 +55,7 @@ func (v *visit) mayCall(ctx context.Context) bool {
 		v.drop(stop)
 		return false
 	}
-	if refusal := guard.Fresh(v.basis, guard.Freshness{Plan: planTTL, Facts: factsTTL}, v.set.Hash, now); refusal != nil && v.run.ByRule() {
+	if refusal := guard.Fresh(v.basis, guard.Freshness{Plan: planTTL, Facts: factsTTL}, v.set.Hash, v.e.Now()); refusal != nil && v.run.ByRule() {
 		v.discard(refusal)
 		return false
 	}

@@ -101,8 +101,9 @@ func (e *Engine) open(ctx context.Context, c Claimed) (*visit, error) {
 		c.Run.Alert.IncidentID = c.Incident // keys recur: what is told later belongs to the incident of the first word
 	}
 	v := &visit{
-		e: e, run: c.Run, steps: c.Steps, episode: c.Episode, leased: c.Run.LeaseUntil, approval: c.Approval, marks: c.Marks, fleet: c.Fleet,
+		e: e, run: c.Run, steps: c.Steps, episode: c.Episode, approval: c.Approval, marks: c.Marks, fleet: c.Fleet,
 	}
+	v.hold(c.Run.LeaseUntil)
 	v.set = e.Rules.Current()
 	if v.run.RulesHash == v.set.Hash || !v.run.Acted && v.run.Origin != ByFollowUp {
 		v.bind(v.run.Rule)
@@ -134,9 +135,9 @@ type visit struct {
 	facts   rules.Facts           // of the bound rule, by the names it gives them
 	asked   map[string]rules.Fact // by question: what this visit has asked
 	out     Commit
-	start   Run       // as it was before this visit's phase: what a refused commit goes back to
-	leased  time.Time // until when the claim holds
-	fresh   bool      // the intent in progress was recorded by this visit: the call was certainly not made before
+	start   Run // as it was before this visit's phase: what a refused commit goes back to
+	leased  leaseEnd
+	fresh   bool // the intent in progress was recorded by this visit: the call was certainly not made before
 	over    bool
 
 	approval *Approval
@@ -209,7 +210,7 @@ func (v *visit) commit(ctx context.Context) error {
 	}
 	if v.run.State == Running {
 		v.out.Lease = v.e.Now().Add(v.e.Lease)
-		v.leased = v.out.Lease
+		v.hold(v.out.Lease)
 	} else {
 		v.over = true
 	}
@@ -283,19 +284,30 @@ func (v *visit) bounded(ctx context.Context, d time.Duration) (context.Context, 
 	if d <= 0 {
 		d = callTimeout
 	}
-	return context.WithTimeout(ctx, min(d, v.longest(), max(v.leased.Sub(v.e.Now()), 0)))
+	return context.WithTimeout(ctx, min(d, v.longest(), max(v.leaseLeft(), 0)))
+}
+
+// leaseEnd is until when the claim holds: by the store's clock, by which others judge it, and by this process's own, which nobody sets back.
+type leaseEnd struct{ store, own time.Time }
+
+func (v *visit) hold(until time.Time) {
+	v.leased = leaseEnd{store: until, own: time.Now().Add(until.Sub(v.e.Now()))}
+}
+
+// leaseLeft is for how long the claim holds by both clocks.
+func (v *visit) leaseLeft() time.Duration {
+	return min(v.leased.store.Sub(v.e.Now()), time.Until(v.leased.own))
 }
 
 // keep renews the lease when what is left of it is less than the longest call.
 func (v *visit) keep(ctx context.Context) error {
-	now := v.e.Now()
-	if v.leased.Sub(now) > v.longest() {
+	if v.leaseLeft() > v.longest() {
 		return nil
 	}
-	until := now.Add(v.e.Lease)
+	until := v.e.Now().Add(v.e.Lease)
 	if err := v.e.Runs.Renew(ctx, v.run.ID, v.run.Epoch, until); err != nil {
 		return err
 	}
-	v.leased = until
+	v.hold(until)
 	return nil
 }

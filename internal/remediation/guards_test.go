@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mixillo/remediator/internal/alert"
@@ -316,6 +317,27 @@ func TestAStandstillBeforeTheCall(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A clock that is set back while a process stands still gives it no lease again: its own goes on.
+func TestAStandstillWhileTheClockIsSetBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, rule("cure"))
+		w.engine.Lease = 15 * time.Second
+		stood := false
+		w.racing.after = func(c remediation.Commit) {
+			if c.Intent != nil && !stood {
+				stood = true
+				time.Sleep(20 * time.Second) // the store's clock was set back by as much
+			}
+		}
+		v := w.play(down(api))
+		w.expect(v, end{Outcome: remediation.Fixed, Steps: []remediation.StepState{remediation.StepDropped, remediation.StepApplied}, Messages: toldFixed})
+		if n := w.scene(api).made("apply"); n != 1 {
+			t.Errorf("%d calls", n)
+		}
+	})
 }
 
 func TestAPanicRefuses(t *testing.T) {

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"slices"
 	"time"
 
 	"github.com/mixillo/remediator/internal/remediation"
@@ -81,14 +82,25 @@ func (s *sim) holder(run string) string {
 	return "nobody"
 }
 
-// judgeLease: a call is asked for by the visit that holds its run, and in its time.
+// judgeLease: a call is asked for by the visit that holds its run, and in its time. That a process's own clock goes on while the store's is set back is
+// not to be seen here: the worlds' time is no process's.
 func (s *sim) judgeLease(v *stay, operation string) {
+	if s.setBackSince(v.began) {
+		return
+	}
 	g := s.grips[runOf(operation)]
 	s.holds(g.by == v && s.now().Before(g.until), "G1", "%s is asked for after its lease; %s has the run", operation, s.holder(runOf(operation)))
 }
 
 // judgeDeadline: a call is over before another visit could get its run.
 func (s *sim) judgeDeadline(c *call, deadline time.Time) {
+	if s.setBackSince(c.stay.began) {
+		return
+	}
 	g := s.grips[c.run]
 	s.holds(time.Until(deadline) <= g.until.Sub(s.now()), "G1", "%s may be answered after its lease", c.operation)
+}
+
+func (s *sim) setBackSince(at time.Duration) bool {
+	return slices.ContainsFunc(s.jumps, func(j jump) bool { return j.at >= at && j.by < 0 })
 }

@@ -56,7 +56,7 @@ func TestLookUpFollowsAMerge(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := listedAlert(map[string]any{"x": "an alert that the other incident had for days"})
-	old.ID, old.AlertKey, old.CreatedAt = "PA0", "old", old.CreatedAt.Add(-48*time.Hour)
+	old.ID, old.AlertKey, old.Summary, old.CreatedAt = "PA0", "old", "something else", old.CreatedAt.Add(-48*time.Hour)
 	f.alerts = append(f.alerts, old)
 	if got, err = lookUp(t, pagerDuty(t), f); err != nil {
 		t.Fatal(err)
