@@ -73,7 +73,7 @@ func source(t *testing.T, path string) string {
 // takes too much for secret than too little.
 type secrecy struct {
 	fset   *token.FileSet
-	funcs  map[string]*ast.FuncDecl
+	funcs  map[string][]*ast.FuncDecl // methods of several types may share a name: what is secret in one is taken for it in all
 	secret map[string]bool // "func.variable", and "func()" for a function whose result is
 	grown  bool
 	final  bool // all that is secret is known: comparisons are judged
@@ -84,7 +84,7 @@ type secrecy struct {
 
 func study(t *testing.T, files map[string]string) *secrecy {
 	t.Helper()
-	s := &secrecy{fset: token.NewFileSet(), funcs: map[string]*ast.FuncDecl{}, secret: map[string]bool{}}
+	s := &secrecy{fset: token.NewFileSet(), funcs: map[string][]*ast.FuncDecl{}, secret: map[string]bool{}}
 	for path, text := range files {
 		file, err := parser.ParseFile(s.fset, path, text, 0)
 		if err != nil {
@@ -92,7 +92,7 @@ func study(t *testing.T, files map[string]string) *secrecy {
 		}
 		for _, d := range file.Decls {
 			if f, ok := d.(*ast.FuncDecl); ok && f.Body != nil {
-				s.funcs[f.Name.Name] = f
+				s.funcs[f.Name.Name] = append(s.funcs[f.Name.Name], f)
 			}
 		}
 	}
@@ -107,12 +107,14 @@ func study(t *testing.T, files map[string]string) *secrecy {
 }
 
 func (s *secrecy) walk() {
-	for name, f := range s.funcs {
+	for name, all := range s.funcs {
 		s.in = name
-		ast.Inspect(f.Body, s.visit)
-		for _, r := range returns(f.Body) {
-			if slices.ContainsFunc(r.Results, s.isSecret) {
-				s.mark(name + "()")
+		for _, f := range all {
+			ast.Inspect(f.Body, s.visit)
+			for _, r := range returns(f.Body) {
+				if slices.ContainsFunc(r.Results, s.isSecret) {
+					s.mark(name + "()")
+				}
 			}
 		}
 	}
@@ -170,7 +172,7 @@ func (s *secrecy) visit(n ast.Node) bool {
 // call passes what is secret on to the parameters of a function of the package, and judges those that compare.
 func (s *secrecy) call(c *ast.CallExpr) {
 	name := called(c)
-	if f := s.funcs[name]; f != nil {
+	for _, f := range s.funcs[name] {
 		s.pass(name, f, c.Args)
 	}
 	if !slices.ContainsFunc(c.Args, s.isSecret) {
