@@ -74,7 +74,7 @@ func source(t *testing.T, path string) string {
 type secrecy struct {
 	fset   *token.FileSet
 	funcs  map[string][]*ast.FuncDecl // methods of several types may share a name: what is secret in one is taken for it in all
-	secret map[string]bool // "func.variable", and "func()" for a function whose result is
+	secret map[string]bool            // "func.variable", and "func()" for a function whose result is
 	grown  bool
 	final  bool // all that is secret is known: comparisons are judged
 	in     string

@@ -124,32 +124,24 @@ func (a *attacker) creep(i int) {
 	}
 }
 
-// hit is an attack that is sent again and again: it writes a request until the server has enough, and rests.
-type hit struct {
-	send func(io.Writer)
-	rest time.Duration
-}
+// hitEvery is how long an attacker of one kind rests between two hits, about.
+const hitEvery = 250 * time.Millisecond
 
-// Rests between two hits of a kind. What has a secret is stored, so that it is for the source's rate to bound how often it comes.
-const (
-	forgedEvery = 250 * time.Millisecond
-	provenEvery = 3 * time.Second
-)
-
-func (a *attacker) hits() map[string]hit {
-	all := map[string]hit{
-		"endless chunks":    {a.endless, forgedEvery},
-		"1 GB declared":     {a.declared, forgedEvery},
-		"1,000,000 headers": {headers, forgedEvery},
-		"forged signature":  {forgedSignature, forgedEvery},
+// hits are the attacks that are sent again and again: each writes a request until the server has enough.
+func (a *attacker) hits() map[string]func(io.Writer) {
+	all := map[string]func(io.Writer){
+		"endless chunks":    a.endless,
+		"1 GB declared":     a.declared,
+		"1,000,000 headers": headers,
+		"forged signature":  forgedSignature,
 	}
 	for name, body := range hostileBodies() {
 		more := []string{fmt.Sprintf("Content-Length: %d", len(body))}
 		if name == "gzip bomb" {
 			more = append(more, "Content-Encoding: gzip")
 		}
-		all[name] = hit{func(w io.Writer) { head(w, a.Token, more...); _, _ = io.WriteString(w, body) }, provenEvery}
-		all[name+", forged"] = hit{func(w io.Writer) { head(w, "forged", more...); _, _ = io.WriteString(w, body) }, forgedEvery}
+		all[name] = func(w io.Writer) { head(w, a.Token, more...); _, _ = io.WriteString(w, body) }
+		all[name+", forged"] = func(w io.Writer) { head(w, "forged", more...); _, _ = io.WriteString(w, body) }
 	}
 	return all
 }
@@ -221,14 +213,14 @@ func bomb() string {
 }
 
 // repeat sends one attack again and again, at no set time, so that the attacks come one by one.
-func (a *attacker) repeat(name string, h hit) {
-	for pause(a.ctx, h.rest/2+rand.N(h.rest)) {
+func (a *attacker) repeat(name string, send func(io.Writer)) {
+	for pause(a.ctx, hitEvery/2+rand.N(hitEvery)) {
 		conn, err := a.dial()
 		if err != nil {
 			continue
 		}
 		_ = conn.SetDeadline(time.Now().Add(time.Minute))
-		go func() { h.send(conn) }()
+		go func() { send(conn) }()
 		line, _ := bufio.NewReader(conn).ReadString('\n')
 		_ = conn.Close()
 		a.count(name, line)

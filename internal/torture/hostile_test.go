@@ -79,7 +79,7 @@ func TestAttack(t *testing.T) {
 	if *figures && under.processor > mostProcessor {
 		t.Errorf("the server took %.2f processors under attack, %.2f alone", under.processor, alone.processor)
 	}
-	if most := int64(attackMemory); memory > most && *figures || memory > 2*most { // how much the collector leaves depends on what else runs
+	if memory > attackMemory {
 		t.Errorf("the server held %d MB", memory>>20)
 	}
 	if h.Closed > attackWithin {
