@@ -93,8 +93,8 @@ func (d *sqliteDB) openPools(ctx context.Context, path string) error {
 	if err := errors.Join(file.Chmod(0o600), file.Close()); err != nil {
 		return fmt.Errorf("making the database private: %w", err)
 	}
-	// 16 MiB of cache: it is filled by large bodies and never given back, beside the 256 MiB that the process has in all.
-	pragmas := "_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=cache_size(-16384)"
+	// 32 MiB of cache: it is filled by large bodies and never given back, beside the 256 MiB that the process has in all.
+	pragmas := "_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=cache_size(-32768)"
 	if d.writer, err = sql.Open("sqlite", dataSource(path, "_txlock=immediate&"+pragmas)); err != nil {
 		return fmt.Errorf("opening the database: %w", err)
 	}
