@@ -76,12 +76,9 @@ type gettableAlert struct {
 // Alert finds the alert that has exactly these labels. It is not found when it has ended, and after a restart of Alertmanager until it is
 // sent anew.
 func (a *Alertmanager) Alert(ctx context.Context, labels map[string]string) (ListedAlert, bool, error) {
-	var listed []gettableAlert
-	if err := a.get(ctx, "listing an alert", "api/v2/alerts", url.Values{"filter": matchers(labels)}, &listed); err != nil {
+	listed, err := listOf[gettableAlert](ctx, a, "listing an alert", "api/v2/alerts", url.Values{"filter": matchers(labels)})
+	if err != nil {
 		return ListedAlert{}, false, err
-	}
-	if listed == nil { // JSON's null: no list is not an empty one
-		return ListedAlert{}, false, refused(systemAlertmanager, "listing an alert", "it answered without a list")
 	}
 	for _, one := range listed {
 		if maps.Equal(one.Labels, labels) {
@@ -93,19 +90,27 @@ func (a *Alertmanager) Alert(ctx context.Context, labels map[string]string) (Lis
 
 // Labels lists the labels of all alerts that have not ended, whoever is told of them and whatever holds them back.
 func (a *Alertmanager) Labels(ctx context.Context) ([]map[string]string, error) {
-	const doing = "listing all alerts"
-	var listed []gettableAlert
-	if err := a.get(ctx, doing, "api/v2/alerts", nil, &listed); err != nil {
+	listed, err := listOf[gettableAlert](ctx, a, "listing all alerts", "api/v2/alerts", nil)
+	if err != nil {
 		return nil, err
-	}
-	if listed == nil { // JSON's null: no list is not an empty one
-		return nil, refused(systemAlertmanager, doing, "it answered without a list")
 	}
 	all := make([]map[string]string, len(listed))
 	for i, one := range listed {
 		all[i] = one.Labels
 	}
 	return all, nil
+}
+
+// listOf reads a list. JSON's null is none: no list is not an empty one.
+func listOf[T any](ctx context.Context, a *Alertmanager, doing, path string, query url.Values) ([]T, error) {
+	var listed []T
+	if err := a.get(ctx, doing, path, query, &listed); err != nil {
+		return nil, err
+	}
+	if listed == nil {
+		return nil, refused(systemAlertmanager, doing, "it answered without a list")
+	}
+	return listed, nil
 }
 
 // Silencer reads who made a silence; it is data from outside.

@@ -42,16 +42,12 @@ type listedGroup struct {
 
 // Groups lists the groups of a receiver, with the alerts that are held back among them.
 func (a *Alertmanager) Groups(ctx context.Context, receiver string) ([]AlertGroup, error) {
-	const doing = "listing the groups of a receiver"
 	query := url.Values{
 		"receiver": {"^(?:" + regexp.QuoteMeta(receiver) + ")$"}, "active": {"true"}, "silenced": {"true"}, "inhibited": {"true"}, "muted": {"true"},
 	}
-	var listed []listedGroup
-	if err := a.get(ctx, doing, "api/v2/alerts/groups", query, &listed); err != nil {
+	listed, err := listOf[listedGroup](ctx, a, "listing the groups of a receiver", "api/v2/alerts/groups", query)
+	if err != nil {
 		return nil, err
-	}
-	if listed == nil { // JSON's null: no list is not an empty one
-		return nil, refused(systemAlertmanager, doing, "it answered without a list")
 	}
 	groups := make([]AlertGroup, 0, len(listed))
 	for _, one := range listed {

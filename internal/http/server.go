@@ -25,8 +25,7 @@ type Server struct {
 func New(c Config) *Server {
 	e := newEdge(c)
 	s := &Server{edge: e, tcp: e.server(byTCP), socket: e.server(bySocket)}
-	s.tcp.TLSConfig, s.tcp.Protocols = c.TLS, &nethttp.Protocols{}
-	s.tcp.Protocols.SetHTTP1(true)
+	s.tcp.TLSConfig = c.TLS
 	return s
 }
 

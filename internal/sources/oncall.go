@@ -68,9 +68,13 @@ type onCallUser struct {
 	Username string `json:"username"`
 }
 
-func (u onCallUser) name() string { return clip(cmp.Or(u.Username, u.ID)) }
-
-func (b onCallBody) byPerson() bool { return b.User != nil && b.User.ID != "" }
+// person is who caused the event, "" where nobody did.
+func (b onCallBody) person() string {
+	if b.User == nil || b.User.ID == "" {
+		return ""
+	}
+	return clip(cmp.Or(b.User.Username, b.User.ID))
+}
 
 type onCallGroup struct {
 	ID         string         `json:"id"`
@@ -128,10 +132,7 @@ func (s *OnCall) Parse(body []byte, received time.Time) (Delivery, error) {
 		return s.fires(d, b, at)
 	case onCallResolve:
 		a := s.alert(b)
-		a.Status, a.EndsAt, a.Labels = alert.Resolved, at, map[string]string{}
-		if b.byPerson() {
-			a.EndedBy = b.User.name()
-		}
+		a.Status, a.EndsAt, a.EndedBy, a.Labels = alert.Resolved, at, b.person(), map[string]string{}
 		d.Alerts, d.Holds = []alert.Alert{a}, b.holds(at)
 	case onCallAcknowledge, onCallUnacknowledge, onCallSilence, onCallUnsilence:
 		if d.Holds = b.holds(at); len(d.Holds) == 0 {
@@ -208,10 +209,10 @@ func (b onCallBody) holds(at time.Time) []Hold {
 	h := Hold{IncidentKey: b.key(), At: at}
 	switch b.Event.Type {
 	case onCallAcknowledge, onCallSilence:
-		if !b.byPerson() {
+		if h.By = b.person(); h.By == "" {
 			return nil
 		}
-		h.By, h.ByID = b.User.name(), b.User.ID
+		h.ByID = b.User.ID
 	default:
 		if b.Group.State == "acknowledged" || b.Group.State == "silenced" {
 			return nil

@@ -110,8 +110,13 @@ func (b opsgenieBody) at() time.Time {
 	}
 }
 
-// actor is the person who acted.
-func (a opsgenieAlert) actor() string { return clip(cmp.Or(a.Username, a.UserID)) }
+// person is who acted, "" for an integration, which has no id.
+func (a opsgenieAlert) person() string {
+	if a.UserID == "" {
+		return ""
+	}
+	return clip(cmp.Or(a.Username, a.UserID))
+}
 
 func (a opsgenieAlert) began() time.Time { return time.UnixMilli(a.CreatedAt).UTC() }
 
@@ -161,10 +166,7 @@ func (s *Opsgenie) fires(d Delivery, in opsgenieAlert) (Delivery, error) {
 // ended has no labels: the action may have come without the alert's details, and its end is known by the alert's id.
 func (s *Opsgenie) ended(d Delivery, in opsgenieAlert) alert.Alert {
 	a := s.alert(in)
-	a.Status, a.EndsAt, a.Labels = alert.Resolved, d.OccurredAt, map[string]string{}
-	if in.UserID != "" {
-		a.EndedBy = in.actor()
-	}
+	a.Status, a.EndsAt, a.EndedBy, a.Labels = alert.Resolved, d.OccurredAt, in.person(), map[string]string{}
 	return a
 }
 
@@ -229,9 +231,9 @@ func (b opsgenieBody) holds(received time.Time) []Hold {
 	if h.Lifted {
 		return []Hold{h}
 	}
-	if b.Alert.UserID == "" {
+	if h.By = b.Alert.person(); h.By == "" {
 		return nil
 	}
-	h.By, h.ByID = b.Alert.actor(), b.Alert.UserID
+	h.ByID = b.Alert.UserID
 	return []Hold{h}
 }
