@@ -40,7 +40,7 @@ func (n *Notifier) unresolvable(ctx context.Context, pd incidents, m remediation
 			return "", fmt.Errorf("%w for other runs of the incident: %w", errOutbox, err)
 		}
 		if others > 0 {
-			return fmt.Sprintf("%d other run(s) of the incident are open, did not end well, or have an alert that still fires", others), nil
+			return fmt.Sprintf("%d other run(s) or alert(s) of the incident are open, did not end well, or still fire", others), nil
 		}
 	}
 	alerts, err := pd.Alerts(ctx, at.id)

@@ -298,7 +298,7 @@ func endOf(sig alert.Alert, event Event) time.Time {
 
 // propose adds a run per target that one firing alert concerns, and the rulings that need none.
 func (e *Engine) propose(set *rules.Set, a *Acceptance, sig alert.Alert) {
-	byTarget := map[string][]*rules.Rule{}
+	byTarget, late := map[string][]*rules.Rule{}, map[string]bool{}
 	for _, c := range set.Match(sig) {
 		ruling := Ruling{Event: a.Event.ID, Rule: c.Rule.Name, Target: c.Target, Mode: string(c.Rule.Mode)}
 		switch age := a.Event.age(e.Now()); {
@@ -306,6 +306,7 @@ func (e *Engine) propose(set *rules.Set, a *Acceptance, sig alert.Alert) {
 			ruling.Verdict = Refused
 			ruling.Detail = fmt.Sprintf("%s: the label names %q, which is no declared target", guard.UnknownTarget, c.Undeclared)
 		case age > c.Rule.MaxAge:
+			late[c.Target] = true
 			ruling.Verdict = StaleEvent
 			ruling.Detail = fmt.Sprintf("the event is %s old, older than %s", age.Round(time.Second), c.Rule.MaxAge)
 		default:
@@ -313,6 +314,11 @@ func (e *Engine) propose(set *rules.Set, a *Acceptance, sig alert.Alert) {
 			continue
 		}
 		a.Rulings = append(a.Rulings, ruling)
+	}
+	for _, target := range slices.Sorted(maps.Keys(late)) {
+		if len(byTarget[target]) == 0 && a.Event.Delivery.Drill == "" {
+			a.Stale = append(a.Stale, StaleAlert{Target: target, Alert: sig})
+		}
 	}
 	for _, target := range slices.Sorted(maps.Keys(byTarget)) {
 		a.Proposals = append(a.Proposals, e.proposal(set, a.Event, sig, target, byTarget[target]))

@@ -302,3 +302,41 @@ func TestAlertsOfOneIncidentWithDifferentRules(t *testing.T) {
 		t.Errorf("verdicts (-want +got):\n%s", diff)
 	}
 }
+
+// What comes too late for each rule of a target makes no run there, and is kept in mind as an alert of its incident that still fires.
+func TestStaleAlertKeepsItsIncidentOpen(t *testing.T) {
+	t.Parallel()
+	const key = "of one group"
+	on := func(target string) alert.Alert {
+		a := down(target)
+		a.IncidentKey = key
+		return a
+	}
+	for name, c := range map[string]struct {
+		late   alert.Alert
+		age    time.Duration
+		drill  string
+		others int
+	}{
+		"too late for all":          {on(web), 30 * time.Minute, "", 1},
+		"in time for one":           {on(web), 15 * time.Minute, "", 1}, // its run, which is open
+		"on the target itself":      {on(api), 30 * time.Minute, "", 0},
+		"of another incident":       {down(web), 30 * time.Minute, "", 0},
+		"a drill":                   {on(web), 30 * time.Minute, "d", 0},
+		"a resolved one":            {func() alert.Alert { a := on(web); a.Status = alert.Resolved; return a }(), 30 * time.Minute, "", 0},
+		"no rule's business":        {func() alert.Alert { a := on(web); a.Labels = map[string]string{"alertname": "Else"}; return a }(), 30 * time.Minute, "", 0},
+		"of no target that we know": {func() alert.Alert { a := on(web); a.Labels["service"] = "billing"; return a }(), 30 * time.Minute, "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, rule("short"), rule("long", "guard: {max_age: 20m}"))
+			own := w.deliver("am", sources.Delivery{Alerts: []alert.Alert{on(api)}, OccurredAt: w.now()})
+			w.deliver("am", sources.Delivery{Alerts: []alert.Alert{c.late}, OccurredAt: w.now().Add(-c.age), Drill: c.drill})
+			n, err := w.store.OtherRuns(t.Context(), remediation.Message{Run: own.Runs[0].Run})
+			must(t, err)
+			if n != c.others {
+				t.Errorf("%d others keep the incident open, want %d", n, c.others)
+			}
+		})
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/mixillo/remediator/internal/alert"
 	"github.com/mixillo/remediator/internal/breaker"
 	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/rules"
@@ -74,6 +75,7 @@ type Acceptance struct {
 	Looked    bool // the event is stored already, as pending: this completes it
 	Proposals []Proposal
 	Rulings   []Ruling // decided without a run: stale, unknown target
+	Stale     []StaleAlert
 	Resolved  []Resolution
 	Moves     []Move
 	Holds     []Hold
@@ -84,6 +86,13 @@ type Acceptance struct {
 	// Again is the parked run that this is the next attempt of: its event is stored already. Nothing is stored when the run is not
 	// parked any more, or when another run has taken its place.
 	Again string
+}
+
+// StaleAlert is an alert that came too late for each rule that concerns it on a target. No run looks after it; until its sender tells its end
+// it keeps its incident open.
+type StaleAlert struct {
+	Target string
+	Alert  alert.Alert
 }
 
 // Hold is a person's word that they are at an incident: runs by themselves leave it alone until it is lifted.
@@ -290,6 +299,7 @@ type Outbox interface {
 	// End records how it ended.
 	End(ctx context.Context, s Sent) error
 	// OtherRuns reports how many other runs of the incident are open, or done without being fixed or resolved by themselves, or fixed
-	// while an alert of which the sender tells the end still fires. The incident is the message's or, where it names none, the run's.
+	// while an alert of which the sender tells the end still fires; and how many stale alerts of it fire on other targets. The incident is
+	// the message's or, where it names none, the run's.
 	OtherRuns(ctx context.Context, m Message) (int, error)
 }

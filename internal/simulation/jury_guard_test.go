@@ -111,7 +111,8 @@ func (s *sim) judgeSelection(c *call) {
 	}
 	rolls := s.town[c.target].rolling
 	at := s.sinceBeginning(c.planned)
-	s.holds(len(s.jumps) > 0 || at < rolls.from || at >= rolls.to, "G10", "%s was planned while a deploy of %s was under way", c.operation, c.target)
+	read := at + time.Second // at the latest: the visit tells its time before it reads
+	s.holds(len(s.jumps) > 0 || at < rolls.from || read >= rolls.to, "G10", "%s was planned while a deploy of %s was under way", c.operation, c.target)
 }
 
 // declaration is a person's word about which edition of the rules counts.

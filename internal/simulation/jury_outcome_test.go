@@ -223,14 +223,16 @@ func (s *sim) unsure() bool {
 	})
 }
 
-// judgeUnknown: for want of facts a run is refused where a rule that may act wants them. A plan that cannot be had is such a want too.
+// judgeUnknown: for want of facts a run is refused where a rule that may act wants them. A plan that cannot be had is such a want too, and so is a
+// probe that its system's breaker did not let through.
 func (s *sim) judgeUnknown(e ending, calls []*call) {
 	if e.run.Reason != guard.UnknownFacts || len(calls) > 0 || len(s.reloads) > 0 || e.stay.lacked {
 		return
 	}
-	unknown, needed := map[string]bool{}, false
-	for _, look := range s.looksOf(e.stay) {
-		unknown[look.kind] = unknown[look.kind] || !look.known
+	looks, needed := s.looksOf(e.stay), false
+	unknown := map[string]bool{"look.health": true, "look.load": true}
+	for _, look := range looks {
+		unknown[look.kind] = !look.known
 	}
 	for _, l := range s.codeByHash(e.run.RulesHash).laws {
 		target, matches := l.concerns(e.run.Alert)
@@ -238,7 +240,7 @@ func (s *sim) judgeUnknown(e ending, calls []*call) {
 			needed = needed || unknown[l.when.needs()] || len(l.rungs) > 0 && l.rungs[0].kind == "world.flush"
 		}
 	}
-	s.holds(needed || len(e.run.Others) > 0 || len(unknown) == 0, "G7", "run %s is refused for facts that only a watching rule wants", e.run.ID)
+	s.holds(needed || len(e.run.Others) > 0 || len(looks) == 0, "G7", "run %s is refused for facts that only a watching rule wants", e.run.ID)
 }
 
 // wanting is a run that asked whether it may act for the first time.

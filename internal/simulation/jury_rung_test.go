@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mixillo/remediator/internal/remediation"
@@ -84,7 +85,8 @@ func (s *sim) judgeRung(c *call) {
 		return
 	}
 	own := s.replicaOf(c)
-	s.holds(own.readAt == 0 || own.readAt > c.stay.began || c.code == codeOf(s.code, own.edition), "G8",
+	begun := !strings.HasSuffix(c.operation, "-1") // by an intent whose call was not made
+	s.holds(begun || own.readAt == 0 || own.readAt > c.stay.began || c.code == codeOf(s.code, own.edition), "G8",
 		"%s begins a rung by rules that were replaced at %s", c.operation, own.readAt)
 	landed := time.Duration(0)
 	for _, o := range s.calls {

@@ -140,7 +140,7 @@ func (s *sim) judgeEpisode(c *call, rec memory.Record) {
 		s.holds(!same, "G2", "runs %s and %s both act on %s for episode %s", other.run, c.run, c.target, rec.Run.Alert.Episode)
 	}
 	for _, e := range s.firingsOf(rec.Run) {
-		if at, heard := e.ends[roadOf(rec.Run.Alert.Source, rec.Run.Alert)]; heard && at >= s.births[c.run] && !s.firesAnew(e, at) {
+		if at, heard := e.ends[roadOf(rec.Run.Alert.Source, rec.Run.Alert)]; heard && at >= s.births[c.run] && !s.firesAnew(e, at) && !s.joinedUnsaid(e, rec) {
 			s.holds(s.clock() <= at+stopSlack && c.stay.asked <= at, "G17", "%s starts %s after the end of its alert was heard", c.operation, s.clock()-at)
 		}
 	}
@@ -151,6 +151,13 @@ func (s *sim) judgeEpisode(c *call, rec memory.Record) {
 func (s *sim) firesAnew(e *episode, after time.Duration) bool {
 	return slices.ContainsFunc(s.episodes, func(o *episode) bool {
 		return o != e && o.signal == e.signal && o.began > e.began && slices.ContainsFunc(o.accepted, func(at time.Duration) bool { return at >= after || len(o.ends) == 0 })
+	})
+}
+
+// joinedUnsaid reports whether the store has taken in the next firing of the same alert although nobody could say so: who took it in stood still.
+func (s *sim) joinedUnsaid(e *episode, rec memory.Record) bool {
+	return rec.EndedAt.IsZero() && slices.ContainsFunc(s.episodes, func(o *episode) bool {
+		return o != e && o.signal == e.signal && o.began > e.began && len(o.accepted) == 0 && len(o.ends) == 0
 	})
 }
 

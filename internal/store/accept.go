@@ -219,6 +219,11 @@ func (in *admission) store(ctx context.Context, a remediation.Acceptance) error 
 			return err
 		}
 	}
+	for _, s := range a.Stale {
+		if err := in.stale(ctx, s); err != nil {
+			return err
+		}
+	}
 	if err := in.rulings(ctx, a.Rulings); err != nil {
 		return err
 	}

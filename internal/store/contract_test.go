@@ -68,6 +68,8 @@ func coreContract() map[string]func(*world) {
 		"an end told late":              lateEnd,
 		"siblings of the key":           siblingsOfTheKey,
 		"siblings on the target":        siblingsOnTheTarget,
+		"stale alerts":                  staleAlerts,
+		"stale alerts with a run":       staleAlertsWithARun,
 		"merged incident":               mergedIncident,
 		"a person's end":                personsEnd,
 		"acts of later":                 actsOfLater,

@@ -46,6 +46,8 @@ func hot() map[string][]any {
 		dueEvents:       {int64(1), 10},
 		dueLanes:        {int64(1), 10},
 		endEpisodesSQL:  {int64(1), "source", "episode-1", "incident-1", "key-1", "", "", int64(0)},
+		endStaleSQL:     {int64(1), "source", "episode-1", "incident-1", "key-1", "", ""},
+		countStaleSQL:   {"target-1", "incident-1", "key-1"},
 		siblingsSQL:     {"run-1", "target-1", "incident-1", "key-1", "incident-1", int64(1), int64(1)},
 		holdSQL:         {"run-1"},
 		unlinkedSQL:     {10},

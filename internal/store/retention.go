@@ -41,6 +41,7 @@ func (s *Store) Retain(ctx context.Context, r remediation.Retention, now time.Ti
 		{func(ctx context.Context, before time.Time) (bool, error) { return s.dropRuns(ctx, before, now) }, runs},
 		{s.dropEvents, runs},
 		{s.dropSightings, runs},
+		{s.dropStale, runs},
 	} {
 		more, err := part.drop(ctx, part.before)
 		if err != nil {

@@ -86,7 +86,7 @@ func endEpisodes(ctx context.Context, t tx, r remediation.Resolution, now time.T
 	if err != nil {
 		return fmt.Errorf("recording the end of episode %s: %w", r.Episode, err)
 	}
-	return nil
+	return endStale(ctx, t, r, at)
 }
 
 // moveRuns makes the runs of an incident that was merged into another one runs of that one, those that have ended too: what is left of them
@@ -97,7 +97,7 @@ func moveRuns(ctx context.Context, t tx, m remediation.Move) error {
 	if err != nil {
 		return fmt.Errorf("moving the runs of incident %s to %s: %w", m.From, m.To, err)
 	}
-	return nil
+	return moveStale(ctx, t, m)
 }
 
 // joins records that a firing has joined a run: of the run's own alert, if it is a later one, an earlier end is no end any more.
@@ -261,7 +261,7 @@ const siblingsSQL = `SELECT count(*) FROM runs WHERE id <> $1 AND origin NOT IN 
 // countSiblings counts the other runs of the incident that are open, or done without being fixed or resolved by themselves, or fixed while
 // their sender, which would open the incident again, still says that they fire, whatever a person has said. The same incident is one id, or one key while both fired
 // and no ids say otherwise; of what still fires they cannot, because there is one open incident of a key. Follow-ups and drills do not count, nor what
-// was refused earlier on the same target: the run itself is its next attempt.
+// was refused earlier on the same target: the run itself is its next attempt. An alert that came too late for a run of its own counts.
 func countSiblings(ctx context.Context, t tx, own placed) (int, error) {
 	if own.IncidentID == "" && own.IncidentKey == "" {
 		return 0, nil
@@ -271,7 +271,8 @@ func countSiblings(ctx context.Context, t tx, own placed) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("counting the other runs of the incident of %s: %w", own.ID, err)
 	}
-	return n, nil
+	stale, err := countStale(ctx, t, own)
+	return n + stale, err
 }
 
 // Renew prolongs the lease; remediation.ErrFenced when another claim came in between.

@@ -46,6 +46,7 @@ func (in *admission) store(a remediation.Acceptance) {
 	for _, p := range a.Proposals {
 		in.propose(p, a.Again != "")
 	}
+	in.stale(a.Stale)
 	in.rulings(a.Rulings)
 	insertMessages(in.t, a.Messages)
 }
@@ -84,10 +85,8 @@ func (in *admission) event(a remediation.Acceptance) bool {
 
 // endEpisodes records that a firing ended, on the runs it made. By the key of an incident it ends only what began before: keys recur.
 func (in *admission) endEpisodes(r remediation.Resolution) {
-	at := r.At
-	if at.IsZero() {
-		at = in.now
-	}
+	at := in.endOf(r)
+	in.endStale(r)
 	for id, one := range in.t.runs {
 		later := one.State != remediation.Done && one.ended.Before(at) || one.by != ""
 		if (one.ended.IsZero() || later && r.By == "") && one.endedBy(r, at) {
@@ -97,16 +96,29 @@ func (in *admission) endEpisodes(r remediation.Resolution) {
 	}
 }
 
+// endOf is when a firing ended: now, where nobody says.
+func (in *admission) endOf(r remediation.Resolution) time.Time {
+	if r.At.IsZero() {
+		return in.now
+	}
+	return r.At
+}
+
 // moves makes the runs of incidents that were merged into others runs of those.
 func (in *admission) moves(moves []remediation.Move) {
 	for _, m := range moves {
-		for id, one := range in.t.runs {
-			a := one.Alert
-			byKey := a.IncidentID == "" && m.Key != "" && a.IncidentKey == m.Key && one.ended.IsZero() && !a.StartsAt.After(m.At)
-			if a.IncidentID == m.From || byKey {
-				one.Alert.IncidentID = m.To
-				put(in.t, in.t.runs, id, one)
-			}
+		move(in.t, in.t.runs, m)
+		move(in.t, in.t.stales, m)
+	}
+}
+
+func move[K comparable](t *transaction, all map[K]run, m remediation.Move) {
+	for key, one := range all {
+		a := one.Alert
+		byKey := a.IncidentID == "" && m.Key != "" && a.IncidentKey == m.Key && one.ended.IsZero() && !a.StartsAt.After(m.At)
+		if a.IncidentID == m.From || byKey {
+			one.Alert.IncidentID = m.To
+			put(t, all, key, one)
 		}
 	}
 }

@@ -40,6 +40,7 @@ type rows struct {
 	known    map[delivery]string // event by what its sender calls it
 	rulings  map[place]remediation.Ruling
 	runs     map[string]run
+	stales   map[late]run // alerts that came too late for a run
 	steps    map[string][]remediation.Step
 	journal  map[string][]remediation.Entry
 	outbox   map[string]remediation.Message
@@ -80,6 +81,7 @@ type (
 		seq   int
 	}
 	bond struct{ rule, target string }
+	late struct{ source, episode, target string }
 	stop struct {
 		scope guard.Scope
 		name  string
@@ -101,7 +103,7 @@ type (
 func New(c Config) *Store {
 	s := &Store{now: c.Now, lease: c.Lease, rows: rows{
 		events: map[string]remediation.Event{}, known: map[delivery]string{}, rulings: map[place]remediation.Ruling{},
-		runs: map[string]run{}, steps: map[string][]remediation.Step{}, journal: map[string][]remediation.Entry{},
+		runs: map[string]run{}, stales: map[late]run{}, steps: map[string][]remediation.Step{}, journal: map[string][]remediation.Entry{},
 		outbox: map[string]remediation.Message{}, locks: map[string]string{}, breakers: map[bond]breaker.Row{},
 		pauses: map[stop]guard.Pause{}, debts: map[owed]remediation.Debt{}, texts: map[string][]byte{},
 		wants: map[string]guard.Want{}, latches: map[owed]guard.Latch{}, holds: map[incident]remediation.Hold{},

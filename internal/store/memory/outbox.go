@@ -157,7 +157,7 @@ func (v *View) OtherRuns(ctx context.Context, m remediation.Message) (n int, err
 			own.Alert.IncidentKey = m.IncidentKey
 		}
 		own.Alert.IncidentID = cmp.Or(m.IncidentID, own.Alert.IncidentID)
-		n = r.siblings(own)
+		n = r.siblings(own) + r.staleOn(own)
 		return nil
 	})
 	return n, err

@@ -19,6 +19,7 @@ func (v *View) Retain(ctx context.Context, r remediation.Retention, now time.Tim
 		t.dropRuns(now.Add(-r.Runs), now)
 		t.dropEvents(now.Add(-r.Runs))
 		drop(t, t.sightings, func(at sighting) bool { return at.began.Before(now.Add(-r.Runs)) })
+		drop(t, t.stales, func(at late) bool { return t.stales[at].CreatedAt.Before(now.Add(-r.Runs)) })
 		return nil
 	})
 	return false, err
