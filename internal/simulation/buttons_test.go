@@ -49,10 +49,10 @@ func (s *sim) otherClock() time.Duration {
 }
 
 func (s *sim) resume(button *pressed) {
-	if button.to != 0 {
-		return
-	}
 	s.asPeople(func(ctx context.Context, v *memory.View) error {
+		if button.to != 0 { // while the store was away too
+			return nil
+		}
 		s.say("the pause of %s %s is released", button.Scope, button.Name)
 		button.to = s.clock()
 		_, err := v.Resume(ctx, button.Scope, button.Name)

@@ -133,7 +133,7 @@ func (s *sim) heardAnew(e ending) bool {
 
 // aboutOne reports whether two alerts are one, fired perhaps at different times.
 func aboutOne(a, b alert.Alert) bool {
-	return a.IncidentKey == b.IncidentKey && a.Labels["service"] == b.Labels["service"] && a.Labels["outage"] == b.Labels["outage"]
+	return a.IncidentKey == b.IncidentKey && a.Labels["instance"] == b.Labels["instance"] && a.Labels["outage"] == b.Labels["outage"]
 }
 
 // half tells the first part of a change of two.

@@ -166,7 +166,7 @@ func (s *sim) firingsOf(r remediation.Run) []*episode {
 	var all []*episode
 	for _, e := range s.episodes {
 		a := r.Alert
-		if fmt.Sprint(e.signal.outage.id) != a.Labels["outage"] || e.signal.service() != a.Labels["service"] {
+		if fmt.Sprint(e.signal.outage.id) != a.Labels["outage"] || e.signal.place.name != a.Labels["instance"] {
 			continue
 		}
 		at := s.sinceBeginning(a.StartsAt)

@@ -90,14 +90,14 @@ var faultNames = [faults]string{
 // rates gives, of a thousand chances, how many a fault takes in a seed that has it: what has many chances takes few of them.
 var rates = [faults]int{
 	deliveredTwice: 400, deliveredLate: 300, deliveredOutOfOrder: 300, acceptReplyLost: 150, hintLost: 300, staleHint: 1000,
-	probeSilent: 60, probeFails: 250, probeUnknown: 500, probeNaN: 250, probeContradicts: 300, rereadFails: 300, planFails: 500, planRefused: 500,
-	planTooWide: 300, deployTakesTime: 600, throttled: 600, rejected: 250, neverArrives: 300, landsLate: 350, landsVeryLate: 300, conflict: 600, handBeforeCall: 250,
-	handWhileWatched: 90, replyLost: 400, slowChange: 500, failsInside: 300, readFails: 150, readUnclear: 150, lookUpFails: 300,
+	probeSilent: 60, probeFails: 250, probeUnknown: 500, probeNaN: 250, probeContradicts: 300, rereadFails: 350, planFails: 500, planRefused: 500,
+	planTooWide: 300, deployTakesTime: 600, throttled: 600, rejected: 250, neverArrives: 300, landsLate: 350, landsVeryLate: 420, conflict: 600, handBeforeCall: 320,
+	handWhileWatched: 90, replyLost: 400, slowChange: 500, failsInside: 420, readFails: 150, readUnclear: 150, lookUpFails: 300,
 	pagerFails: 150, pagerReplyLost: 150, pagerLimits: 100, pagerDown: 1000, slackFails: 400,
-	crashBeforeStore: 12, crashAfterStore: 12, crashInCall: 200, crashAfterCall: 200, crashElsewhere: 1000, killedWhileFrozen: 400,
+	crashBeforeStore: 12, crashAfterStore: 12, crashInCall: 240, crashAfterCall: 240, crashElsewhere: 1000, killedWhileFrozen: 400,
 	freezeShort: 15, freezeLong: 10, sleepBeforeCall: 600, storeFails: 50, storeDown: 1000, clockForward: 1000, clockBack: 1000, handAnyTime: 1000,
 	pressPause: 1000, pressRelease: 1000, reload: 1000, falseResolve: 500, merged: 1000, acknowledged: 400,
-	stopFilePressed: 1000, noAnswer: 1000, guardsUnread: 200, saidBeforeCall: 400, sleepBeforePlan: 400, hintTwice: 60, neverClear: 150, readsOld: 400,
+	stopFilePressed: 1000, noAnswer: 1000, guardsUnread: 200, saidBeforeCall: 400, sleepBeforePlan: 400, hintTwice: 60, neverClear: 500, readsOld: 400,
 	planPanics: 200, handWhileAsked: 40, grouped: 500,
 }
 
@@ -106,7 +106,7 @@ var seldom = []fault{
 	planRefused, planRefused, planFails, noAnswer, landsVeryLate, failsInside, reload, reload, reload, crashAfterCall, deliveredLate, conflict, conflict,
 	throttled, handBeforeCall, slackFails, sleepBeforeCall, sleepBeforeCall, storeFails, noAnswer, noAnswer, crashInCall, neverArrives, rejected,
 	saidBeforeCall, saidBeforeCall, saidBeforeCall, sleepBeforePlan, grouped, hintTwice, guardsUnread, neverClear, readsOld, planPanics,
-	replyLost, landsVeryLate, landsVeryLate, deployTakesTime, failsInside, crashAfterCall, handWhileWatched,
+	replyLost, landsVeryLate, landsVeryLate, deployTakesTime, failsInside, crashAfterCall, handWhileWatched, noAnswer, noAnswer,
 }
 
 // drawFaults chooses what can go wrong in a seed: in some nothing, in most a few things, in some a lot.

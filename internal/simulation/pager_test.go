@@ -167,7 +167,7 @@ func (p *pager) complete(d sources.Delivery) (sources.Delivery, error) {
 	d.Alerts, d.Incomplete = nil, false
 	for _, sig := range in.signals {
 		a := sig.alert(stub.StartsAt)
-		a.Source, a.Episode, a.IncidentID, a.IncidentKey = "pd", in.id+"/"+sig.service(), in.id, in.key
+		a.Source, a.Episode, a.IncidentID, a.IncidentKey = "pd", in.id+"/"+sig.place.name, in.id, in.key
 		a.SelfResolving = !in.outage.leaves || slices.Contains(in.outage.roads, "am")
 		d.Alerts = append(d.Alerts, a)
 	}

@@ -57,7 +57,7 @@ func (sig *signal) alert(starts time.Time) alert.Alert {
 	o := sig.outage
 	return alert.Alert{
 		Source: "am", Status: alert.Firing, StartsAt: starts, SelfResolving: true,
-		Labels:      map[string]string{"alertname": o.alert, "service": sig.service(), "severity": o.level, "outage": fmt.Sprint(o.id)},
+		Labels:      map[string]string{"alertname": o.alert, "service": sig.service(), "instance": sig.place.name, "severity": o.level, "outage": fmt.Sprint(o.id)},
 		Episode:     fmt.Sprintf("am-%d-%d-%s", o.id, sig.firing, sig.place.name),
 		IncidentKey: o.key(),
 	}
@@ -74,7 +74,7 @@ func (s *sim) standing(a alert.Alert) sources.Standing {
 	}
 	for _, o := range slices.Concat(s.outages, s.echoes) {
 		for _, sig := range o.watcher.signals {
-			if fmt.Sprint(o.id) == a.Labels["outage"] && sig.service() == a.Labels["service"] {
+			if fmt.Sprint(o.id) == a.Labels["outage"] && sig.place.name == a.Labels["instance"] {
 				return sources.Standing{Known: true, Firing: sig.open}
 			}
 		}
@@ -281,7 +281,7 @@ func (e *episode) hearsEnd(road string, now time.Duration) {
 func (s *sim) episodesOf(l *letter, a alert.Alert) []*episode {
 	var all []*episode
 	for _, e := range s.episodes {
-		same := l.source == "am" && e.starts.Equal(a.StartsAt) && e.signal.service() == a.Labels["service"]
+		same := l.source == "am" && e.starts.Equal(a.StartsAt) && e.signal.place.name == a.Labels["instance"]
 		inIncident := l.source == "pd" && slices.Contains(l.signals, e.signal) && !e.starts.After(l.delivery.OccurredAt) &&
 			(e.ended == 0 || e.ended >= s.sinceBeginning(l.delivery.OccurredAt)-time.Second)
 		if (same || inIncident) && slices.Contains(l.signals, e.signal) {
