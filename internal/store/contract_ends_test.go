@@ -28,6 +28,10 @@ func firesAnew(w *world) {
 	ended("resolved", noon.Add(time.Minute))
 	w.propose(sender, "api") // a late repeat of the firing that is over
 	ended("told again of the former firing", noon.Add(time.Minute))
+	other := sender
+	other.Episode, other.StartsAt, other.Labels = "am-other", noon.Add(2*time.Minute), map[string]string{"alertname": "Other"}
+	w.propose(other, "api")
+	ended("another alert of the incident fires", noon.Add(time.Minute))
 	sender.Episode, sender.StartsAt = "am-anew", noon.Add(2*time.Minute)
 	if got := w.propose(sender, "api"); len(got.Runs) != 0 || got.Rulings[0].Run != run.ID {
 		w.t.Errorf("the next firing: %+v", got)

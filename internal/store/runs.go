@@ -102,13 +102,15 @@ func moveRuns(ctx context.Context, t tx, m remediation.Move) error {
 
 // joins records that a firing has joined a run: of the run's own alert, if it is a later one, an earlier end is no end any more.
 func joins(ctx context.Context, t tx, a remediation.Admission, of alert.Alert) error {
-	var err error
+	var (
+		err         error
+		fingerprint = alert.Fingerprint(of.Labels)
+	)
 	if a.Anew {
-		_, err = t.Exec(ctx, `UPDATE runs SET ended_at = 0, ended_by = '' WHERE id = $1`, a.Joins)
+		_, err = t.Exec(ctx, `UPDATE runs SET ended_at = 0, ended_by = '' WHERE id = $1 AND fingerprint = $2`, a.Joins, fingerprint)
 	}
 	if err == nil && !a.Since.IsZero() {
-		_, err = t.Exec(ctx, `UPDATE runs SET joined_at = $1 WHERE id = $2 AND fingerprint = $3 AND joined_at < $1`,
-			micros(a.Since), a.Joins, alert.Fingerprint(of.Labels))
+		_, err = t.Exec(ctx, `UPDATE runs SET joined_at = $1 WHERE id = $2 AND fingerprint = $3 AND joined_at < $1`, micros(a.Since), a.Joins, fingerprint)
 	}
 	if err != nil {
 		return fmt.Errorf("joining a firing with run %s: %w", a.Joins, err)

@@ -164,10 +164,11 @@ func (in *admission) propose(p remediation.Proposal, again bool) {
 // join records that a firing has joined a run: of the run's own alert, if it is a later one, an earlier end is no end any more.
 func (in *admission) join(a remediation.Admission, of alert.Alert) {
 	one := in.t.runs[a.Joins]
-	if a.Anew {
+	own := alert.Fingerprint(of.Labels) == alert.Fingerprint(one.Alert.Labels)
+	if own && a.Anew {
 		one.ended, one.by = time.Time{}, ""
 	}
-	if a.Since.After(one.joined) && alert.Fingerprint(of.Labels) == alert.Fingerprint(one.Alert.Labels) {
+	if own && a.Since.After(one.joined) {
 		one.joined = a.Since
 	}
 	put(in.t, in.t.runs, one.ID, one)
