@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/mixillo/remediator/internal/connect"
 	"github.com/mixillo/remediator/internal/guard"
@@ -119,10 +120,11 @@ type edge struct {
 	metrics *metrics
 	held    allowance
 	places  places
+	large   *semaphore.Weighted // the one place of large bodies
 }
 
 func newEdge(c Config) *edge {
-	e := &edge{cfg: c.withDefaults()}
+	e := &edge{cfg: c.withDefaults(), large: semaphore.NewWeighted(1)}
 	e.metrics = newMetrics(c.Registerer, e.routes())
 	return e
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -46,19 +47,36 @@ func (p *places) ofSize(size int) *pool {
 // of all bodies at work that has to be bounded; their number alone would not do.
 const bodyPerPlace = 16 << 10
 
+// largeBody is the size, in bytes, above which deliveries are worked on one after the other: they must not take every processor at once.
+const largeBody = 64 << 10
+
 // turn waits a little for places, in the order of those who wait; whoever gets them must leave.
 func (e *edge) turn(ctx context.Context, body int) (leave func(), err error) {
 	limits := e.cfg.Limits()
-	p := e.places.ofSize(limits.InFlight)
-	n := min(p.size, 1+int64(body)/bodyPerPlace)
-	if !p.TryAcquire(n) {
-		ctx, cancel := context.WithTimeout(ctx, limits.Patience)
+	alone, all := func() {}, e.places.ofSize(limits.InFlight)
+	if body > largeBody { // before it takes places, which those of everyday have use for while it waits
+		if alone, err = take(ctx, e.large, 1, limits.Patience); err != nil {
+			return nil, err
+		}
+	}
+	places, err := take(ctx, all.Weighted, min(all.size, 1+int64(body)/bodyPerPlace), limits.Patience)
+	if err != nil {
+		alone()
+		return nil, err
+	}
+	return func() { places(); alone() }, nil
+}
+
+// take waits at most so long for n places and gives what frees them.
+func take(ctx context.Context, of *semaphore.Weighted, n int64, patience time.Duration) (func(), error) {
+	if !of.TryAcquire(n) {
+		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
-		if err := p.Acquire(ctx, n); err != nil {
+		if err := of.Acquire(ctx, n); err != nil {
 			return nil, fmt.Errorf("%w: %w", errFull, err)
 		}
 	}
-	return func() { p.Release(n) }, nil
+	return func() { of.Release(n) }, nil
 }
 
 // body reads the request's body whole, of at most so many bytes. Memory is borrowed as bytes arrive, so that those who send slowly hold

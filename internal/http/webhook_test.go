@@ -164,6 +164,53 @@ func TestTooManyAtOnce(t *testing.T) {
 	}
 }
 
+// Large bodies are worked on one after the other, and those of everyday do not wait for them.
+func TestLargeBodiesTakeTurns(t *testing.T) {
+	t.Parallel()
+	enter, leave := make(chan struct{}), make(chan struct{})
+	s := newStand(func(_ context.Context, in remediation.Inbound) (remediation.Accepted, error) {
+		if len(in.Request.Body) > largeBody {
+			enter <- struct{}{}
+			<-leave
+		}
+		return remediation.Accepted{Event: "ev-1"}, nil
+	})
+	s.limits.Patience = time.Hour
+	h := newEdge(s.cfg).router(byTCP)
+	large := func() int {
+		return send(h, "POST", "/v1/webhooks/pagerduty", strings.Repeat("x", largeBody+1)).Code
+	}
+	codes := make(chan int, 3)
+	for range 3 {
+		go func() { codes <- large() }()
+	}
+	for range 3 {
+		<-enter
+		for range 100 {
+			if w := send(h, "POST", "/v1/webhooks/pagerduty", strings.Repeat("x", largeBody)); w.Code != 202 {
+				t.Errorf("a small one beside large ones was answered %d", w.Code)
+			}
+		}
+		select {
+		case <-enter:
+			t.Fatal("two large ones are worked on at once")
+		default:
+		}
+		leave <- struct{}{}
+		if code := <-codes; code != 202 {
+			t.Errorf("a large one was answered %d", code)
+		}
+	}
+	s.limits.Patience = 20 * time.Millisecond
+	go func() { codes <- large() }()
+	<-enter
+	if code := large(); code != 503 {
+		t.Errorf("one that waited too long for its turn was answered %d, want 503", code)
+	}
+	leave <- struct{}{}
+	<-codes
+}
+
 func TestHeldBytesAreBoundedAndGivenBack(t *testing.T) {
 	t.Parallel()
 	s := newStand(accepting)

@@ -31,6 +31,21 @@ var errClosed = fmt.Errorf("%w: the store is closed", remediation.ErrUnavailable
 // Accept stores all of it or nothing, in one transaction with whatever else waits at this moment, and returns once that is on the
 // disk. Every error wraps remediation.ErrUnavailable; after one that came from ctx it may be stored all the same.
 func (s *Store) Accept(ctx context.Context, a remediation.Acceptance) (remediation.Accepted, error) {
+	if !inParts(a) {
+		return s.accept(ctx, a)
+	}
+	if err := s.storeParts(ctx, a.Event.ID, a.Event.Body); err != nil {
+		return remediation.Accepted{}, err
+	}
+	a.Event.Body = nil
+	got, err := s.accept(ctx, a)
+	if got.Duplicate {
+		s.forgetParts(ctx, a.Event.ID)
+	}
+	return got, err
+}
+
+func (s *Store) accept(ctx context.Context, a remediation.Acceptance) (remediation.Accepted, error) {
 	w := &waiting{acceptance: a, answer: make(chan answer, 1)}
 	select {
 	case s.intake <- w:

@@ -26,7 +26,7 @@ type fullAtTheEnd struct {
 	atCommit func()
 }
 
-func (d *fullAtTheEnd) begin(context.Context) (*transaction, error) {
+func (d *fullAtTheEnd) begin(context.Context, bool) (*transaction, error) {
 	commit := func() error {
 		d.commits++
 		d.atCommit()

@@ -83,12 +83,7 @@ func staleAlerts(world *world) {
 	w.others("of another incident", 0)
 	w.hears(remediation.Acceptance{Moves: []remediation.Move{{From: "Q0", To: "Q1", At: noon.Add(time.Minute)}}})
 	w.others("which was merged into this one", 1)
-	w.clock.advance(2 * remediation.LeastKept)
-	for more := true; more; {
-		var err error
-		more, err = w.Retain(w.t.Context(), remediation.Retention{Bodies: time.Hour, Runs: time.Hour}, w.clock.now())
-		must(w.t, err)
-	}
+	w.retains(remediation.Retention{Bodies: time.Hour, Runs: time.Hour})
 	w.others("long ago", 0)
 }
 

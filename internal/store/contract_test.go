@@ -68,6 +68,7 @@ func coreContract() map[string]func(*world) {
 		"an end told late":              lateEnd,
 		"siblings of the key":           siblingsOfTheKey,
 		"siblings on the target":        siblingsOnTheTarget,
+		"large bodies":                  largeBodies,
 		"stale alerts":                  staleAlerts,
 		"stale alerts with a run":       staleAlertsWithARun,
 		"merged incident":               mergedIncident,

@@ -94,8 +94,8 @@ const (
 
 // database is one kind of database beneath the store.
 type database interface {
-	// begin starts a writing transaction. ctx ends the wait for it, not the transaction.
-	begin(ctx context.Context) (*transaction, error)
+	// begin starts a writing transaction. ctx ends the wait for it, not the transaction. One that need not be durable is with the next that is.
+	begin(ctx context.Context, durable bool) (*transaction, error)
 	// reader reads what is committed, beside any writer.
 	reader() tx
 	severity(err error) severity

@@ -94,6 +94,11 @@ func (s *Store) Event(ctx context.Context, id string) (remediation.Event, error)
 	if err != nil {
 		return e, fmt.Errorf("reading event %s: %w", id, absent(err))
 	}
+	if len(e.Body) == 0 {
+		if e.Body, err = s.wholeBody(ctx, id); err != nil {
+			return e, err
+		}
+	}
 	e.ReceivedAt, e.OccurredAt, e.WakeAt = fromMicros(received), fromMicros(occurred), fromMicros(wakes)
 	if delivery == "" {
 		return e, nil

@@ -82,7 +82,7 @@ func (s *Store) Explain(ctx context.Context) (map[string][]string, error) {
 // Rehearse lets rows be changed, audits what that leaves, and takes the change back. It reports the findings and the anchors not found.
 func (s *Store) Rehearse(ctx context.Context, asOf time.Time, anchors []remediation.Anchor, change func(exec func(query string, args ...any) error) error) (
 	findings []remediation.Finding, lost int, err error) {
-	t, err := s.db.begin(ctx)
+	t, err := s.db.begin(ctx, true)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -125,7 +125,7 @@ func (s *Store) Text(ctx context.Context, query string) (text string, err error)
 
 // HoldFleet begins a transaction that holds what all runs share, and goes no further, as a process does that is stopped.
 func (s *Store) HoldFleet(ctx context.Context) (end func()) {
-	t, err := s.db.begin(ctx)
+	t, err := s.db.begin(ctx, true)
 	if err == nil {
 		err = t.serialise(ctx, fleetKey)
 	}

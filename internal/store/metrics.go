@@ -11,6 +11,7 @@ type writeKind string
 
 const (
 	writeAccept    writeKind = "accept"
+	writeBody      writeKind = "body"
 	writeRun       writeKind = "run"
 	writeOutbox    writeKind = "outbox"
 	writeControl   writeKind = "control"
@@ -45,7 +46,7 @@ func newMetrics() metrics {
 			Help: "Finished runs that are linked into the fleet's chain.",
 		}),
 	}
-	for _, kind := range []writeKind{writeAccept, writeRun, writeOutbox, writeControl, writeChain, writeRetention} {
+	for _, kind := range []writeKind{writeAccept, writeBody, writeRun, writeOutbox, writeControl, writeChain, writeRetention} {
 		m.commits.WithLabelValues(string(kind))
 	}
 	for _, kind := range []taskKind{advanceTask, matchTask, deliverTask} {

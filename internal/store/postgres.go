@@ -123,7 +123,7 @@ func (d *postgresDB) alone(ctx context.Context, fn func() error) error {
 	return fn()
 }
 
-func (d *postgresDB) begin(ctx context.Context) (*transaction, error) {
+func (d *postgresDB) begin(ctx context.Context, _ bool) (*transaction, error) {
 	conn, err := d.pool.Acquire(ctx)
 	if err != nil {
 		return nil, lost{err}

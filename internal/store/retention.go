@@ -64,6 +64,12 @@ func (s *Store) retire(ctx context.Context, fn func(ctx context.Context, t *tran
 	})
 }
 
+const emptyEventsSQL = `UPDATE events SET body = NULL, delivery = '' WHERE id > $1 AND id <= $2 AND state <> 'pending'`
+
+// dropPartsSQL finds the parts of bodies without an event too: ids sort by age.
+const dropPartsSQL = `DELETE FROM bodies WHERE event > $1 AND event <= $2
+	AND event NOT IN (SELECT id FROM events WHERE id > $1 AND id <= $2 AND state = 'pending')`
+
 // dropBodies empties the oldest events that are not empty yet. One that waits for its look-up keeps its body as long as its row.
 func (s *Store) dropBodies(ctx context.Context, before time.Time) (bool, error) {
 	old, err := s.oldEvents(ctx, bodiesMark, before)
@@ -71,9 +77,10 @@ func (s *Store) dropBodies(ctx context.Context, before time.Time) (bool, error) 
 		return false, err
 	}
 	err = s.retire(ctx, func(ctx context.Context, t *transaction) error {
-		_, err := t.Exec(ctx, `UPDATE events SET body = NULL, delivery = '' WHERE id > $1 AND id <= $2 AND state <> 'pending'`, old.from, old.upto)
-		if err != nil {
-			return fmt.Errorf("dropping bodies: %w", err)
+		for _, query := range []string{emptyEventsSQL, dropPartsSQL} {
+			if _, err := t.Exec(ctx, query, old.from, old.upto); err != nil {
+				return fmt.Errorf("dropping bodies: %w", err)
+			}
 		}
 		return setMark(ctx, t, bodiesMark, old.upto)
 	})
@@ -220,7 +227,8 @@ func (s *Store) dropEvents(ctx context.Context, before time.Time) (bool, error) 
 			return fmt.Errorf("finding events nobody needs: %w", err)
 		}
 		for _, id := range useless {
-			err := execAll(ctx, t, id, `DELETE FROM rulings WHERE event = $1`, `DELETE FROM outbox WHERE run = $1`, `DELETE FROM events WHERE id = $1`)
+			err := execAll(ctx, t, id, `DELETE FROM rulings WHERE event = $1`, `DELETE FROM outbox WHERE run = $1`, `DELETE FROM bodies WHERE event = $1`,
+				`DELETE FROM events WHERE id = $1`)
 			if err != nil {
 				return fmt.Errorf("dropping event %s: %w", id, err)
 			}

@@ -3,11 +3,13 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -67,7 +69,7 @@ func (d *sqliteDB) prepare(ctx context.Context, path string, q *river.Config) (e
 // its lease, a job for River's rescuer, and every timer for the dead leader's term of 15 s. What is free is due at once: 1 is the
 // first microsecond there is.
 func (d *sqliteDB) takeOver(ctx context.Context) error {
-	t, err := d.begin(ctx)
+	t, err := d.begin(ctx, true)
 	if err != nil {
 		return fmt.Errorf("taking over: %w", err)
 	}
@@ -169,25 +171,48 @@ func flock(ctx context.Context, f *os.File) error {
 	}
 }
 
-func (d *sqliteDB) begin(ctx context.Context) (*transaction, error) {
+func (d *sqliteDB) begin(ctx context.Context, durable bool) (*transaction, error) {
 	conn, err := d.writer.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
+	end := conn.Close
+	if !durable {
+		if end, err = unsynced(conn); err != nil {
+			return nil, err
+		}
+	}
 	started, err := conn.BeginTx(context.WithoutCancel(ctx), nil)
 	if err != nil {
-		return nil, errors.Join(err, conn.Close())
+		return nil, errors.Join(err, end())
 	}
 	return &transaction{
 		tx:       sqliteTx{readyTx{started, d.ready}},
-		commit:   func() error { return errors.Join(started.Commit(), conn.Close()) },
-		rollback: func() { _ = started.Rollback(); _ = conn.Close() },
+		commit:   func() error { return errors.Join(started.Commit(), end()) },
+		rollback: func() { _ = started.Rollback(); _ = end() },
 		enqueue: func(ctx context.Context, jobs []river.InsertManyParams) error {
 			_, err := d.client.InsertManyFastTx(ctx, started, jobs)
 			return err
 		},
 		serialise: func(context.Context, ...string) error { return nil }, // there is one writer
 	}, nil
+}
+
+// unsynced lets the connection commit without waiting for the disk until it is closed. The next commit that does wait makes it durable too: the
+// log is written in order and synced as a whole (sqlite.org/pragma.html#pragma_synchronous). A connection that cannot be set back is thrown away.
+func unsynced(conn *sql.Conn) (closed func() error, err error) {
+	set := func(mode string) error {
+		_, err := conn.ExecContext(context.Background(), "PRAGMA synchronous="+mode)
+		if err != nil {
+			_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+			return fmt.Errorf("setting how commits are synced: %w", err)
+		}
+		return nil
+	}
+	if err := set("NORMAL"); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return sync.OnceValue(func() error { return errors.Join(set("FULL"), conn.Close()) }), nil
 }
 
 func (d *sqliteDB) reader() tx { return sqliteTx{d.read} }

@@ -190,7 +190,7 @@ func (s *Store) write(ctx context.Context, kind writeKind, fn func(ctx context.C
 	if err := s.Err(); err != nil {
 		return fmt.Errorf("%w: %w: the store is broken: %w", remediation.ErrUnavailable, errNoTransaction, err)
 	}
-	t, err := s.db.begin(ctx)
+	t, err := s.db.begin(ctx, kind != writeBody)
 	if err != nil {
 		return fmt.Errorf("%w: %w: %w", remediation.ErrUnavailable, errNoTransaction, s.judged(err))
 	}

@@ -19,7 +19,7 @@ type failingDB struct {
 	rolledBack        int
 }
 
-func (d *failingDB) begin(context.Context) (*transaction, error) {
+func (d *failingDB) begin(context.Context, bool) (*transaction, error) {
 	return &transaction{
 		commit:    func() error { return d.commit },
 		rollback:  func() { d.rolledBack++ },
