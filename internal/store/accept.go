@@ -171,6 +171,9 @@ func admissionKeys(batch []*waiting) []string {
 		for _, p := range w.acceptance.Proposals {
 			keys = append(keys, "admit:"+p.Run.Target)
 		}
+		for _, s := range w.acceptance.Stale {
+			keys = append(keys, "admit:"+s.Target)
+		}
 		if len(w.acceptance.Sightings) > 0 || w.acceptance.Push != nil {
 			keys = append(keys, feedKey(w.acceptance.Event.Source))
 		}
