@@ -309,6 +309,8 @@ func TestStatementsReadNoWholeTableOnPostgreSQL(t *testing.T) {
 			FROM generate_series(1, 20000) AS i`,
 		`INSERT INTO outbox SELECT 'message-' || i, 'run-' || i, 'slack', 0, CASE WHEN i % 1000 = 0 THEN 'queued' ELSE 'sent' END, 1, i, '', '', i, '{}'
 			FROM generate_series(1, 20000) AS i`,
+		`INSERT INTO stale_alerts SELECT 'source', 'episode-' || i, 'target-' || i % 20, 'key-' || i, 'incident-' || i, 'f', 0, i, i
+			FROM generate_series(1, 20000) AS i`,
 		`INSERT INTO rulings SELECT 'event-' || i, 0, 'run-' || i, 'rule', 'target', 'auto', 'chosen', '' FROM generate_series(1, 20000) AS i`,
 	} {
 		for first := 1; first < 20000; first += 2000 { // a transaction has ten seconds
