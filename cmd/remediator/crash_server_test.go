@@ -55,7 +55,7 @@ rules:
     guard: {max_age: 6h}
     tell:
       pagerduty: {resolve_when: fixed}
-      slack: {}
+      slack: {every: 24h}
     escalate: {after: 24h}
     afterwards:
       - remind: {of: pinned_traffic, every: 24h}
