@@ -266,8 +266,9 @@ func FuzzSentry(f *testing.F) {
 		if about == "metric_alert" {
 			seen = plain.Data[about]
 		}
-		id, isText := seen[map[string]string{"event_alert": "issue_id", "error": "issue_id"}[about]].(string)
-		if isText && d.Alerts[0].IncidentKey != s.name+"_issue_"+id {
+		key, known := map[string]string{"event_alert": "issue_id", "error": "issue_id", "issue": "id"}[about]
+		id, isText := seen[key].(string)
+		if known && isText && d.Alerts[0].IncidentKey != s.name+"_issue_"+id {
 			t.Fatal("another parser reads another issue")
 		}
 		if name := d.Alerts[0].Labels["alertname"]; about == "error" && name != sentryErrorName {
