@@ -223,14 +223,6 @@ func (s *Store) alarm(ctx context.Context, a remediation.Alarm, told []remediati
 
 // dropSightings drops what no poll can find any more.
 func (s *Store) dropSightings(ctx context.Context, before time.Time) (bool, error) {
-	var n int64
-	err := s.retire(ctx, func(ctx context.Context, t *transaction) (err error) {
-		n, err = t.Exec(ctx, `DELETE FROM sightings WHERE (began, source, subject) IN (
-			SELECT began, source, subject FROM sightings WHERE began < $1 ORDER BY began LIMIT $2)`, micros(before), dropEvents)
-		return err
-	})
-	if err != nil {
-		return false, fmt.Errorf("dropping old sightings: %w", err)
-	}
-	return n == dropEvents, nil
+	return s.dropSome(ctx, "sightings", `DELETE FROM sightings WHERE (began, source, subject) IN (
+		SELECT began, source, subject FROM sightings WHERE began < $1 ORDER BY began LIMIT $2)`, before)
 }

@@ -64,6 +64,19 @@ func (s *Store) retire(ctx context.Context, fn func(ctx context.Context, t *tran
 	})
 }
 
+// dropSome runs a statement that drops at most $2 rows from before $1, and reports whether there may be more.
+func (s *Store) dropSome(ctx context.Context, what, query string, before time.Time) (bool, error) {
+	var n int64
+	err := s.retire(ctx, func(ctx context.Context, t *transaction) (err error) {
+		n, err = t.Exec(ctx, query, micros(before), dropEvents)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("dropping old %s: %w", what, err)
+	}
+	return n == dropEvents, nil
+}
+
 const emptyEventsSQL = `UPDATE events SET body = NULL, delivery = '' WHERE id > $1 AND id <= $2 AND state <> 'pending'`
 
 // dropPartsSQL finds the parts of bodies without an event too: ids sort by age.

@@ -66,14 +66,6 @@ func countStale(ctx context.Context, t tx, own placed) (int, error) {
 
 // dropStale drops stale alerts whose end nobody has told.
 func (s *Store) dropStale(ctx context.Context, before time.Time) (bool, error) {
-	var n int64
-	err := s.retire(ctx, func(ctx context.Context, t *transaction) (err error) {
-		n, err = t.Exec(ctx, `DELETE FROM stale_alerts WHERE (source, episode, target) IN (
-			SELECT source, episode, target FROM stale_alerts WHERE at < $1 LIMIT $2)`, micros(before), dropEvents)
-		return err
-	})
-	if err != nil {
-		return false, fmt.Errorf("dropping old stale alerts: %w", err)
-	}
-	return n == dropEvents, nil
+	return s.dropSome(ctx, "stale alerts", `DELETE FROM stale_alerts WHERE (source, episode, target) IN (
+		SELECT source, episode, target FROM stale_alerts WHERE at < $1 LIMIT $2)`, before)
 }
