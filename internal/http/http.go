@@ -26,9 +26,10 @@ type Intake interface {
 	Accept(ctx context.Context, in remediation.Inbound) (remediation.Accepted, error)
 }
 
-// Known is implemented by an Intake that can tell at once whether a source is configured, so that nothing is read for one that is not.
-type Known interface {
-	Known(source string) bool
+// Early is implemented by an Intake that can tell by what comes before a body that it will not be taken, so that it is not read.
+type Early interface {
+	// Expects judges a delivery without its body. Its errors are those of Accept.
+	Expects(in remediation.Inbound) error
 }
 
 // Reader answers the API's questions. An unknown id is remediation.ErrNotFound.

@@ -47,14 +47,12 @@ func (p *places) ofSize(size int) *pool {
 // of all bodies at work that has to be bounded; their number alone would not do.
 const bodyPerPlace = 16 << 10
 
-// largeBody is the size, in bytes, above which deliveries are worked on one after the other: they must not take every processor at once.
-const largeBody = 64 << 10
-
-// turn waits a little for places, in the order of those who wait; whoever gets them must leave.
+// turn waits a little for places, in the order of those who wait; whoever gets them must leave. Large bodies are worked on one after the
+// other: they must not take every processor at once.
 func (e *edge) turn(ctx context.Context, body int) (leave func(), err error) {
 	limits := e.cfg.Limits()
 	alone, all := func() {}, e.places.ofSize(limits.InFlight)
-	if body > largeBody { // before it takes places, which those of everyday have use for while it waits
+	if body > rules.LargeBody { // before it takes places, which those of everyday have use for while it waits
 		if alone, err = take(ctx, e.large, 1, limits.Patience); err != nil {
 			return nil, err
 		}

@@ -23,14 +23,16 @@ type kept struct {
 
 func (e *edge) webhook(w nethttp.ResponseWriter, r *nethttp.Request) {
 	received := e.cfg.Now()
-	if k, ok := e.cfg.Intake.(Known); ok && !k.Known(chi.URLParam(r, "source")) {
-		w.Header().Set("Connection", "close") // the body is not read
-		e.refuseDelivery(w, r, remediation.ErrUnknownSource)
-		return
+	in := remediation.Inbound{Source: chi.URLParam(r, "source"), Request: proof(r), ReceivedAt: received}
+	if early, ok := e.cfg.Intake.(Early); ok {
+		if err := early.Expects(in); err != nil {
+			e.refuseDelivery(w, r, err)
+			return
+		}
 	}
 	loan := e.loan(r)
 	defer loan.repay()
-	body, err := e.body(r, loan, int64(e.cfg.Limits().BodyOf(chi.URLParam(r, "source"))))
+	body, err := e.body(r, loan, int64(e.cfg.Limits().BodyOf(in.Source)))
 	if err != nil {
 		e.refuseBody(w, r, err)
 		return
@@ -41,9 +43,8 @@ func (e *edge) webhook(w nethttp.ResponseWriter, r *nethttp.Request) {
 		return
 	}
 	defer leave()
-	got, err := e.cfg.Intake.Accept(r.Context(), remediation.Inbound{
-		Source: chi.URLParam(r, "source"), Request: proof(r, body), ReceivedAt: received,
-	})
+	in.Request.Body = body
+	got, err := e.cfg.Intake.Accept(r.Context(), in)
 	if err != nil {
 		e.refuseDelivery(w, r, err)
 		return
@@ -51,9 +52,9 @@ func (e *edge) webhook(w nethttp.ResponseWriter, r *nethttp.Request) {
 	answer(w, accepted, keptAs(got))
 }
 
-// proof is what the sender of a request may be known by.
-func proof(r *nethttp.Request, body []byte) sources.Request {
-	p := sources.Request{Header: r.Header, Query: r.URL.Query(), Body: body}
+// proof is what the sender of a request may be known by, without its body.
+func proof(r *nethttp.Request) sources.Request {
+	p := sources.Request{Header: r.Header, Query: r.URL.Query()}
 	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
 		p.Client = r.TLS.PeerCertificates[0]
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/mixillo/remediator/internal/guard"
 	"github.com/mixillo/remediator/internal/remediation"
+	"github.com/mixillo/remediator/internal/rules"
 	"github.com/mixillo/remediator/internal/sources"
 )
 
@@ -169,7 +170,7 @@ func TestLargeBodiesTakeTurns(t *testing.T) {
 	t.Parallel()
 	enter, leave := make(chan struct{}), make(chan struct{})
 	s := newStand(func(_ context.Context, in remediation.Inbound) (remediation.Accepted, error) {
-		if len(in.Request.Body) > largeBody {
+		if len(in.Request.Body) > rules.LargeBody {
 			enter <- struct{}{}
 			<-leave
 		}
@@ -178,7 +179,7 @@ func TestLargeBodiesTakeTurns(t *testing.T) {
 	s.limits.Patience = time.Hour
 	h := newEdge(s.cfg).router(byTCP)
 	large := func() int {
-		return send(h, "POST", "/v1/webhooks/pagerduty", strings.Repeat("x", largeBody+1)).Code
+		return send(h, "POST", "/v1/webhooks/pagerduty", strings.Repeat("x", rules.LargeBody+1)).Code
 	}
 	codes := make(chan int, 3)
 	for range 3 {
@@ -187,7 +188,7 @@ func TestLargeBodiesTakeTurns(t *testing.T) {
 	for range 3 {
 		<-enter
 		for range 100 {
-			if w := send(h, "POST", "/v1/webhooks/pagerduty", strings.Repeat("x", largeBody)); w.Code != 202 {
+			if w := send(h, "POST", "/v1/webhooks/pagerduty", strings.Repeat("x", rules.LargeBody)); w.Code != 202 {
 				t.Errorf("a small one beside large ones was answered %d", w.Code)
 			}
 		}
@@ -288,6 +289,43 @@ func TestBodiesThatDoNotComeWhole(t *testing.T) {
 				t.Error("the intake was given half a body")
 			}
 		})
+	}
+}
+
+// wary is an Intake that turns all away before their bodies.
+type wary struct {
+	intakeFunc
+	err error
+}
+
+func standOf(w wary) *stand {
+	s := newStand(nil)
+	s.cfg.Intake = w
+	return s
+}
+
+func (w wary) Expects(in remediation.Inbound) error {
+	if in.Request.Body != nil || in.Request.Header.Get("Authorization") == "" || in.Source != "pagerduty" {
+		return errTest
+	}
+	return w.err
+}
+
+// Who is refused by what comes before the body is answered while the body is still to come.
+func TestStrangersBodiesAreNotRead(t *testing.T) {
+	t.Parallel()
+	for code, err := range map[int]error{401: sources.ErrUnauthenticated, 404: remediation.ErrUnknownSource, 503: sources.ErrUnavailable} {
+		wary := wary{accepting, err}
+		head := "POST /v1/webhooks/pagerduty HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\nContent-Length: "
+		if got := raw(t, standOf(wary), head+"1000000\r\n\r\n{", false); got != code {
+			t.Errorf("%v: answered %d before the body, want %d", err, got, code)
+		}
+		if got := raw(t, standOf(wary), head+"2\r\n\r\n{}", false); got != code {
+			t.Errorf("%v: answered %d, want %d", err, got, code)
+		}
+	}
+	if w := standOf(wary{accepting, nil}).ask(byTCP, "POST", "/v1/webhooks/pagerduty", "{}", "Authorization", "Bearer x"); w.Code != 202 {
+		t.Errorf("who is not refused is answered %d %s", w.Code, w.Body)
 	}
 }
 

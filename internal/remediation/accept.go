@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/mixillo/remediator/internal/alert"
 	"github.com/mixillo/remediator/internal/failpoint"
 	"github.com/mixillo/remediator/internal/guard"
@@ -30,16 +28,16 @@ const (
 // stored and flagged.
 func (e *Engine) Accept(ctx context.Context, in Inbound) (Accepted, error) {
 	set := e.Rules.Current()
-	source, ok := set.Sources[in.Source]
-	if !ok {
-		return Accepted{}, fmt.Errorf("%w: %q", ErrUnknownSource, in.Source)
+	source, err := e.source(set, in.Source)
+	if err != nil {
+		return Accepted{}, err
 	}
 	if err := source.Authenticate(in.Request); err != nil {
 		e.Metrics.turnedAway(in.Source, eventUnauthenticated)
 		return Accepted{}, err
 	}
 	now := e.Now()
-	if !e.allows(set.Intake, in.Source, now) { // only after the proof: a stranger must not use up what is the sender's
+	if !e.allows(set.Intake, in.Source, len(in.Request.Body), now) { // only after the proof: a stranger must not use up what is the sender's
 		e.Metrics.turnedAway(in.Source, eventTooMany)
 		return Accepted{}, fmt.Errorf("%w of source %q", ErrTooMany, in.Source)
 	}
@@ -102,27 +100,6 @@ func parse(bounds sources.Bounds, source sources.Source, body []byte, now time.T
 		return d, err
 	}
 	return sources.Apart(body, d)
-}
-
-// allows takes a delivery of an authenticated source from its rate; one source does not use up another's.
-func (e *Engine) allows(in rules.Intake, source string, now time.Time) bool {
-	own := in.RateOf(source)
-	kept, ok := e.rates.Load(source)
-	if !ok {
-		kept, _ = e.rates.LoadOrStore(source, rate.NewLimiter(rate.Limit(own.PerSecond), own.Burst))
-	}
-	limiter, _ := kept.(*rate.Limiter)
-	if limiter.Limit() != rate.Limit(own.PerSecond) || limiter.Burst() != own.Burst { // the rules were read again
-		limiter.SetLimitAt(now, rate.Limit(own.PerSecond))
-		limiter.SetBurstAt(now, own.Burst)
-	}
-	return limiter.AllowN(now, 1)
-}
-
-// Known reports whether the rules in force declare the source.
-func (e *Engine) Known(source string) bool {
-	_, ok := e.Rules.Current().Sources[source]
-	return ok
 }
 
 // Match completes a pending event by its source's look-up and matches it. A look-up that fails is tried again, and escalated when it

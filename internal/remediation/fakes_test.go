@@ -294,6 +294,8 @@ func (*sender) Authenticate(r sources.Request) error {
 	return nil
 }
 
+func (s *sender) AuthenticateEarly(r sources.Request) error { return s.Authenticate(r) }
+
 func (*sender) Parse(body []byte, _ time.Time) (d sources.Delivery, err error) {
 	if err := json.Unmarshal(body, &d); err != nil {
 		return d, fmt.Errorf("reading the body: %w", err)

@@ -90,6 +90,23 @@ func TestAcceptRefusesAtTheDoor(t *testing.T) {
 	}
 }
 
+// A stranger is turned away, and counted, before its body is read; who may be a sender is heard.
+func TestExpects(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rule("cure"))
+	expects := func(source string, h http.Header) error {
+		return w.engine.Expects(remediation.Inbound{Source: source, Request: sources.Request{Header: h}})
+	}
+	if err := expects("nobody", nil); !errors.Is(err, remediation.ErrUnknownSource) {
+		t.Errorf("an unknown source: %v", err)
+	}
+	if err := expects("am", http.Header{"Forged": {"1"}}); !errors.Is(err, sources.ErrUnauthenticated) {
+		t.Errorf("a forged delivery: %v", err)
+	}
+	must(t, expects("am", nil))
+	w.wantSeries(map[string]float64{"remediator_events_total am,unauthenticated": 1})
+}
+
 func TestRepeats(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, rule("cure"), rule("next"))

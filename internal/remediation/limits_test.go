@@ -10,6 +10,7 @@ import (
 
 	"github.com/mixillo/remediator/internal/alert"
 	"github.com/mixillo/remediator/internal/remediation"
+	"github.com/mixillo/remediator/internal/rules"
 	"github.com/mixillo/remediator/internal/sources"
 )
 
@@ -38,6 +39,27 @@ func TestRateOfASource(t *testing.T) {
 	if err := send("am", nil); !errors.Is(err, remediation.ErrTooMany) {
 		t.Errorf("the second within a tenth of a second: %v", err)
 	}
+}
+
+// TestRateOfLargeDeliveries: those of a source are taken by a rate of their own, which leaves its small ones theirs.
+func TestRateOfLargeDeliveries(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rule("cure"), "intake: {large_rate: {per_second: 1, burst: 2}}\n")
+	send := func(source string, size int) error {
+		_, err := w.engine.Accept(t.Context(), remediation.Inbound{Source: source, Request: sources.Request{Body: make([]byte, size)}})
+		return err
+	}
+	large := rules.LargeBody + 1
+	for range 2 {
+		must(t, send("am", large))
+	}
+	if err := send("am", large); !errors.Is(err, remediation.ErrTooMany) {
+		t.Errorf("the third large one at once: %v", err)
+	}
+	must(t, send("am", rules.LargeBody))
+	must(t, send("pd", large))
+	w.advance(time.Second)
+	must(t, send("am", large))
 }
 
 // TestOutOfBounds: a delivery out of bounds is stored and flagged; one alert out of them does not take the others with it.

@@ -66,7 +66,8 @@ type Intake struct {
 	Alerts   int           `yaml:"alerts"`   // of a delivery
 	Labels   int           `yaml:"labels"`   // of an alert
 	Label    Bytes         `yaml:"label_bytes"`
-	Rate     Rate          `yaml:"rate"` // of each source by itself
+	Rate     Rate          `yaml:"rate"`       // of each source by itself
+	Large    Rate          `yaml:"large_rate"` // of its deliveries above LargeBody
 	// Connections over TCP at once, and those of them from one address (IPv6: one /64); 0: no bound for one address.
 	Connections int `yaml:"connections"`
 	PerAddress  int `yaml:"connections_per_address"`
@@ -88,7 +89,11 @@ type Timeouts struct {
 type sourceLimits struct {
 	MaxBody *Bytes `yaml:"max_body"`
 	Rate    *Rate  `yaml:"rate"`
+	Large   *Rate  `yaml:"large_rate"`
 }
+
+// LargeBody is the size, in bytes, above which a delivery is a large one: it takes a processor and the disk for as long as a hundred others.
+const LargeBody = 64 << 10
 
 // DefaultIntake holds where the file says nothing. Within it a process stays below 256 MiB under attack (a connection holds up to 40 KiB), and
 // takes a storm of 100,000 deliveries of one source in a minute.
@@ -97,7 +102,7 @@ func DefaultIntake() Intake {
 	return Intake{
 		MaxBody: 1 << 20, MaxHeld: 32 << 20, InFlight: 256, Patience: time.Second,
 		Alerts: bounds.Alerts, Labels: bounds.Labels, Label: Bytes(bounds.LabelBytes),
-		Rate: Rate{PerSecond: 2_000, Burst: 10_000}, Connections: 2560, PerAddress: 512,
+		Rate: Rate{PerSecond: 2_000, Burst: 10_000}, Large: Rate{PerSecond: 2, Burst: 60}, Connections: 2560, PerAddress: 512,
 		Timeouts: Timeouts{ReadHeader: 5 * time.Second, Read: 10 * time.Second, Write: 30 * time.Second, Idle: time.Minute},
 	}
 }
@@ -121,6 +126,14 @@ func (i Intake) RateOf(source string) Rate {
 		return *own
 	}
 	return i.Rate
+}
+
+// LargeRateOf is how many large deliveries of the source are taken.
+func (i Intake) LargeRateOf(source string) Rate {
+	if own := i.sources[source].Large; own != nil {
+		return *own
+	}
+	return i.Large
 }
 
 // intakeRange is what one key of intake may say.
@@ -163,6 +176,7 @@ func (b *builder) intake(n *yaml.Node) {
 	}
 	b.checkBody(d, &in.MaxBody)
 	b.checkRate(d, &in.Rate)
+	b.checkRate(d, &in.Large)
 	if in.Read < in.ReadHeader && (d.wrote(&in.Read) || d.wrote(&in.ReadHeader)) {
 		b.at(d.node(&in.Read, d.node(&in.ReadHeader, n)), mistake{id: "bad-value", message: "read_timeout must be at least read_header_timeout, which is a part of it"})
 	}
@@ -181,6 +195,9 @@ func (b *builder) sourceLimits(name string, n *yaml.Node) {
 	}
 	if own.Rate != nil {
 		b.checkRate(d, own.Rate)
+	}
+	if own.Large != nil {
+		b.checkRate(d, own.Large)
 	}
 	if b.set.Intake.sources == nil {
 		b.set.Intake.sources = map[string]sourceLimits{}

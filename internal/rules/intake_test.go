@@ -28,6 +28,7 @@ func TestIntake(t *testing.T) {
 		}),
 		"intake: {rate: {per_second: 10}}\n":           with(func(i *Intake) { i.Rate = Rate{PerSecond: 10, Burst: 50} }),
 		"intake: {rate: {per_second: 10, burst: 1}}\n": with(func(i *Intake) { i.Rate = Rate{PerSecond: 10, Burst: 1} }),
+		"intake: {large_rate: {per_second: 1}}\n":      with(func(i *Intake) { i.Large = Rate{PerSecond: 1, Burst: 5} }),
 		"intake: {connections: 16, connections_per_address: 0, read_header_timeout: 1s, read_timeout: 2s, write_timeout: 3s, idle_timeout: 4s}\n": with(func(i *Intake) {
 			i.Connections, i.PerAddress = 16, 0
 			i.Timeouts = Timeouts{time.Second, 2 * time.Second, 3 * time.Second, 4 * time.Second}
@@ -48,7 +49,7 @@ func TestIntake(t *testing.T) {
 func TestIntakeOfASource(t *testing.T) {
 	t.Parallel()
 	const text = "version: 1\nintake: {max_body: 512KiB, rate: {per_second: 100}}\nsources:\n" +
-		"  loud: {kind: fake, signing_secret_file: x, limits: {rate: {per_second: 7}, max_body: 100B}}\n  fake: {signing_secret_file: x}\n"
+		"  loud: {kind: fake, signing_secret_file: x, limits: {rate: {per_second: 7}, large_rate: {per_second: 1}, max_body: 100B}}\n  fake: {signing_secret_file: x}\n"
 	set, err := Load("r", []byte(strings.Replace(text, "100B", "2KiB", 1)), Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +58,10 @@ func TestIntakeOfASource(t *testing.T) {
 	if in.BodyOf("loud") != 2<<10 || in.BodyOf("fake") != 512<<10 || (in.RateOf("loud") != Rate{7, 35}) || (in.RateOf("fake") != Rate{100, 500}) {
 		t.Errorf("bodies %v and %v, rates %v and %v", in.BodyOf("loud"), in.BodyOf("fake"), in.RateOf("loud"), in.RateOf("fake"))
 	}
-	if _, err := Load("r", []byte(text), Options{}); err == nil || !strings.Contains(err.Error(), "r:4:88: bad-value: max_body must be from 1KiB to 16MiB") {
+	if (in.LargeRateOf("loud") != Rate{1, 5}) || in.LargeRateOf("fake") != DefaultIntake().Large {
+		t.Errorf("rates of large ones %v and %v", in.LargeRateOf("loud"), in.LargeRateOf("fake"))
+	}
+	if _, err := Load("r", []byte(text), Options{}); err == nil || !strings.Contains(err.Error(), "r:4:117: bad-value: max_body must be from 1KiB to 16MiB") {
 		t.Errorf("a body of 100 bytes: %v", err)
 	}
 }

@@ -71,6 +71,9 @@ func (a *Alertmanager) Check() error {
 // Authenticate judges the Authorization header and the client certificate; the body is not signed.
 func (a *Alertmanager) Authenticate(r Request) error { return a.proofs().judge(r) }
 
+// AuthenticateEarly implements Early.
+func (a *Alertmanager) AuthenticateEarly(r Request) error { return a.proofs().judgeEarly(r) }
+
 func (a *Alertmanager) proofs() proofs {
 	return proofs{authorization{bearer: a.BearerToken, basic: a.BasicAuth}, a.ClientCertificate}
 }

@@ -43,6 +43,8 @@ func (a authorization) validate() error {
 	return errors.Join(validateSecrets("bearer_token", a.bearer, minKeyBytes), a.basic.validate())
 }
 
+func (a authorization) signs() bool { return false }
+
 // credentials reads the scheme, in small letters, and what follows it out of a request's only Authorization header.
 func credentials(h http.Header) (scheme, token string, err error) {
 	given := h.Values("Authorization")

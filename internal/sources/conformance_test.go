@@ -28,6 +28,7 @@ func TestEverySource(t *testing.T) {
 			t.Run("described", func(t *testing.T) { describes(t, kind) })
 			t.Run("refuses what protects nothing", func(t *testing.T) { refusesWeak(t, kind, fix) })
 			t.Run("authenticates", func(t *testing.T) { authenticates(t, kind, fix) })
+			t.Run("authenticates before the body", func(t *testing.T) { authenticatesEarly(t, kind, fix) })
 			t.Run("secret unreadable", func(t *testing.T) { unavailable(t, kind, fix) })
 			t.Run("parses", func(t *testing.T) { parses(t, kind, fix) })
 			t.Run("garbage", func(t *testing.T) { refusesGarbage(t, kind, fix) })
@@ -117,6 +118,28 @@ func authenticates(t *testing.T, kind Kind, fix fixture) {
 			t.Errorf("%s: got %v, want ErrUnauthenticated", name, err)
 		} else if strings.Contains(err.Error(), testKey) {
 			t.Errorf("%s: the error shows the secret: %v", name, err)
+		}
+	}
+}
+
+// authenticatesEarly: a stranger is told by what comes before the body, unless a proof is over the body; no sender is.
+func authenticatesEarly(t *testing.T, kind Kind, fix fixture) {
+	s, ok := configured(t, kind, fix, secretFile(t, testKey)).(Early)
+	one, other := fix.sign(testKey, []byte("{}")), fix.sign(testKey, []byte("[]"))
+	one.Body, other.Body = nil, nil
+	overBody := !cmp.Equal(one, other)
+	if !ok {
+		if !overBody {
+			t.Error("its proof is not over the body, and yet strangers' bodies are read")
+		}
+		return
+	}
+	if err := s.AuthenticateEarly(one); err != nil {
+		t.Errorf("a sender was refused: %v", err)
+	}
+	for name, r := range map[string]Request{"no proof": {}, "another secret": fix.sign(testOtherKey, nil)} {
+		if err := s.AuthenticateEarly(r); errors.Is(err, ErrUnauthenticated) == overBody {
+			t.Errorf("%s: got %v; proved over the body: %v", name, err, overBody)
 		}
 	}
 }

@@ -70,6 +70,9 @@ func (s *Datadog) Check() error {
 // Authenticate takes any of the configured proofs.
 func (s *Datadog) Authenticate(r Request) error { return s.proofs().judge(r) }
 
+// AuthenticateEarly implements Early.
+func (s *Datadog) AuthenticateEarly(r Request) error { return s.proofs().judgeEarly(r) }
+
 // Sign implements Sender.
 func (s *Datadog) Sign(r *Request) error { return s.proofs().sign(r) }
 

@@ -101,6 +101,9 @@ func (g *Generic) Check() error {
 // Authenticate takes any of the configured proofs.
 func (g *Generic) Authenticate(r Request) error { return g.proofs().judge(r) }
 
+// AuthenticateEarly implements Early.
+func (g *Generic) AuthenticateEarly(r Request) error { return g.proofs().judgeEarly(r) }
+
 // Sign implements Sender with the first proof that a request can carry.
 func (g *Generic) Sign(r *Request) error { return g.proofs().sign(r) }
 

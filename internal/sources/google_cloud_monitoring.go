@@ -70,6 +70,9 @@ func (g *GoogleCloudMonitoring) Check() error {
 // Authenticate takes the password, the token of the URL or the token of Pub/Sub, whichever is configured; the body is not signed.
 func (g *GoogleCloudMonitoring) Authenticate(r Request) error { return g.proofs().judge(r) }
 
+// AuthenticateEarly implements Early.
+func (g *GoogleCloudMonitoring) AuthenticateEarly(r Request) error { return g.proofs().judgeEarly(r) }
+
 // Sign implements Sender: by the password, else by the first token of the URL.
 func (g *GoogleCloudMonitoring) Sign(r *Request) error { return g.proofs().sign(r) }
 
@@ -86,6 +89,7 @@ type urlToken []connect.Secret
 func (t urlToken) isZero() bool    { return len(t) == 0 }
 func (t urlToken) check() error    { return nil }
 func (t urlToken) validate() error { return validateSecrets("token", t, minKeyBytes) }
+func (t urlToken) signs() bool     { return false }
 
 func (t urlToken) judge(r Request) error {
 	given := r.Query[tokenParameter]
@@ -126,6 +130,8 @@ func (p pubSubPush) check() error {
 }
 
 func (p pubSubPush) validate() error { return nil }
+
+func (p pubSubPush) signs() bool { return false }
 
 func (p pubSubPush) judge(r Request) error {
 	scheme, token, err := credentials(r.Header)

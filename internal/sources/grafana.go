@@ -59,6 +59,9 @@ func (g *Grafana) Check() error {
 // Authenticate takes the signature or the Authorization header, whichever is configured.
 func (g *Grafana) Authenticate(r Request) error { return g.proofs().judge(r) }
 
+// AuthenticateEarly implements Early.
+func (g *Grafana) AuthenticateEarly(r Request) error { return g.proofs().judgeEarly(r) }
+
 // Sign implements Sender: by the first signing secret, else by the first bearer token, else by the password.
 func (g *Grafana) Sign(r *Request) error { return g.proofs().sign(r) }
 
@@ -97,6 +100,8 @@ func (g *grafanaSigning) check() error {
 func (g *grafanaSigning) validate() error {
 	return validateSecrets("signing_secret", g.SigningSecret, minKeyBytes)
 }
+
+func (g *grafanaSigning) signs() bool { return true }
 
 func (g *grafanaSigning) header() string { return cmp.Or(g.SignatureHeader, grafanaSignature) }
 

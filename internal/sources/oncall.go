@@ -45,6 +45,9 @@ func (s *OnCall) Check() error { return s.proofs().check("token_header, bearer_t
 // Authenticate takes any of the configured proofs.
 func (s *OnCall) Authenticate(r Request) error { return s.proofs().judge(r) }
 
+// AuthenticateEarly implements Early.
+func (s *OnCall) AuthenticateEarly(r Request) error { return s.proofs().judgeEarly(r) }
+
 // Sign implements Sender.
 func (s *OnCall) Sign(r *Request) error { return s.proofs().sign(r) }
 

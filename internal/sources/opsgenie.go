@@ -46,6 +46,9 @@ func (s *Opsgenie) Check() error { return s.proofs().check("token_header, bearer
 // Authenticate takes any of the configured proofs.
 func (s *Opsgenie) Authenticate(r Request) error { return s.proofs().judge(r) }
 
+// AuthenticateEarly implements Early.
+func (s *Opsgenie) AuthenticateEarly(r Request) error { return s.proofs().judgeEarly(r) }
+
 // Sign implements Sender.
 func (s *Opsgenie) Sign(r *Request) error { return s.proofs().sign(r) }
 

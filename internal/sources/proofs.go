@@ -26,6 +26,8 @@ type proof interface {
 	check() error
 	// validate refuses unreadable and short secrets.
 	validate() error
+	// signs reports whether it is made over the body.
+	signs() bool
 	// judge gives errors that wrap ErrUnauthenticated or ErrUnavailable.
 	judge(r Request) error
 	// sign adds it to a request, made with the first of its secrets.
@@ -84,6 +86,14 @@ func (ps proofs) judge(r Request) error {
 	return fmt.Errorf("%w: no proof holds: %s", ErrUnauthenticated, strings.Join(why, "; "))
 }
 
+// judgeEarly judges a request whose body has not been read; nil where it takes the body.
+func (ps proofs) judgeEarly(r Request) error {
+	if slices.ContainsFunc(ps.configured(), proof.signs) {
+		return nil
+	}
+	return ps.judge(r)
+}
+
 // sign adds the first proof that a request can carry.
 func (ps proofs) sign(r *Request) error {
 	var wrong error
@@ -140,6 +150,8 @@ func (t TokenHeader) check() error {
 func (t TokenHeader) validate() error {
 	return validateSecrets("token_header: secret", t.Secret, minKeyBytes)
 }
+
+func (t TokenHeader) signs() bool { return false }
 
 func (t TokenHeader) judge(r Request) error {
 	given, err := onlyHeader(r.Header, t.Name)
@@ -217,6 +229,8 @@ func (m HMAC) check() error {
 
 func (m HMAC) validate() error { return validateSecrets("hmac: secret", m.Secret, minKeyBytes) }
 
+func (m HMAC) signs() bool { return true }
+
 func (m HMAC) judge(r Request) error {
 	given, err := onlyHeader(r.Header, m.Header)
 	if err != nil {
@@ -276,6 +290,8 @@ func (c ClientCertificate) check() error {
 }
 
 func (c ClientCertificate) validate() error { return nil }
+
+func (c ClientCertificate) signs() bool { return false }
 
 func (c ClientCertificate) judge(r Request) error {
 	if r.Client == nil {

@@ -161,6 +161,25 @@ func TestAnyProofSuffices(t *testing.T) {
 	}
 }
 
+// Before the body has come nobody is refused who may have signed it.
+func TestProofsBeforeTheBody(t *testing.T) {
+	t.Parallel()
+	secret := []connect.Secret{secretFile(t, testKey)}
+	plain := proofs{authorization{bearer: secret}, TokenHeader{Name: "X-Token", Secret: secret}, ClientCertificate{Names: []string{"am.example.com"}}, HMAC{}}
+	stranger, friend := Request{Header: authorized("Bearer " + testOtherKey)}, Request{Header: authorized("Bearer " + testKey)}
+	if err := plain.judgeEarly(stranger); !errors.Is(err, ErrUnauthenticated) {
+		t.Errorf("a stranger: %v", err)
+	}
+	if err := plain.judgeEarly(friend); err != nil {
+		t.Errorf("a friend: %v", err)
+	}
+	for name, signing := range map[string]proof{"HMAC": HMAC{Header: "X-Signature", Secret: secret}, "Grafana": (*grafanaSigning)(&Grafana{SigningSecret: secret})} {
+		if err := append(plain, signing).judgeEarly(stranger); err != nil {
+			t.Errorf("%s may have been signed: %v", name, err)
+		}
+	}
+}
+
 func TestProofsAreSigned(t *testing.T) {
 	t.Parallel()
 	key := []connect.Secret{secretFile(t, testKey)}

@@ -64,6 +64,12 @@ type Source interface {
 	Parse(body []byte, received time.Time) (Delivery, error)
 }
 
+// Early is implemented by sources whose senders may be known by what comes before the body, so that a stranger's body is never read.
+type Early interface {
+	// AuthenticateEarly judges a request without its body, with the errors of Authenticate; nil where the proof may be over the body.
+	AuthenticateEarly(r Request) error
+}
+
 // Check is implemented by sources whose parameters can be wrong in themselves, whatever the secrets are. It reads no secret, so that a
 // rules file can be checked where there are none. A wrong expression is an *ExpressionError, which other mistakes may be joined with.
 type Check interface {

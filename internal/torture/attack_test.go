@@ -118,8 +118,8 @@ const creepOver = 5 * time.Second
 // creep opens slow sockets one after the other, and waits for the server to close the last.
 func (a *attacker) creep(i int) {
 	head := "POST /v1/webhooks/alertmanager HTTP/1.1\r\nHost: x\r\n"
-	if i%2 == 0 {
-		head += "Content-Length: 1000000\r\n\r\n" + strings.Repeat("[", 4<<10)
+	if i%2 == 0 { // a stranger's body would not be waited for
+		head += "Authorization: Bearer " + a.Token + "\r\nContent-Length: 1000000\r\n\r\n" + strings.Repeat("[", 4<<10)
 	}
 	first := sync.OnceFunc(a.there.Done)
 	pause(a.ctx, creepOver*time.Duration(i)/time.Duration(a.Sockets))
