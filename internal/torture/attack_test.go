@@ -18,6 +18,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The attacker is a process of its own, so that the good traffic beside it is sent and measured in peace.
@@ -87,7 +89,8 @@ func attackAlways(in io.Reader, out io.Writer) error {
 	return json.NewEncoder(out).Encode(a.harm)
 }
 
-// stepBack gives every thread of this process the least priority; those that are begun later inherit it. (On Linux priorities are a thread's.)
+// stepBack lets every thread of this process run only where nobody else wants the processor; those that are begun later inherit it. (On Linux
+// how it is scheduled is a thread's.)
 func stepBack() error {
 	threads, err := os.ReadDir("/proc/self/task")
 	if err != nil {
@@ -96,7 +99,7 @@ func stepBack() error {
 	for _, thread := range threads {
 		id, err := strconv.Atoi(thread.Name())
 		if err == nil {
-			err = syscall.Setpriority(syscall.PRIO_PROCESS, id, 19)
+			err = unix.SchedSetAttr(id, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}, 0)
 		}
 		if err != nil {
 			return fmt.Errorf("stepping back: %w", err)
