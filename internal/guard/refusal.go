@@ -11,7 +11,7 @@ type Reason string
 const (
 	Paused          Reason = "paused"             // somebody pressed pause; passes on resume
 	TargetBusy      Reason = "target_busy"        // another run holds the target; passes when it is done
-	Cooldown        Reason = "cooldown"           // a run acted on the target a short while ago
+	Cooldown        Reason = "cooldown"           // a run set out to act on the target a short while ago
 	BudgetExhausted Reason = "budget_exhausted"   // too many acts in a window
 	Storm           Reason = "storm"              // too many targets want action at once
 	Settling        Reason = "settling"           // the last act is so young that the alert may still tell of the time before it

@@ -112,7 +112,7 @@ func opened(_ Limits, s Snapshot) *Refusal {
 // cooling: the end of what was made for a time is no attempt at anything, so that nobody waits for what it may bring.
 func cooling(l Limits, s Snapshot) *Refusal {
 	if a, young := s.recent(l.Cooldown, func(a Act) bool { return !a.Ends }); young {
-		return Refuse(Cooldown, "run %s acted on %s %s ago, less than the cooldown of %s", a.Run, s.Target, s.ago(a), l.Cooldown)
+		return Refuse(Cooldown, "run %s set out to act on %s %s ago, less than the cooldown of %s", a.Run, s.Target, s.ago(a), l.Cooldown)
 	}
 	return nil
 }
@@ -120,7 +120,7 @@ func cooling(l Limits, s Snapshot) *Refusal {
 // settling: an alert looks back on a window of its own, and its metrics lag; so short after an act it may tell of the time before.
 func settling(l Limits, s Snapshot) *Refusal {
 	if a, young := s.recent(l.Settle, func(Act) bool { return true }); young {
-		return Refuse(Settling, "run %s acted on %s %s ago; for %s an alert may still tell of the time before", a.Run, s.Target, s.ago(a), l.Settle)
+		return Refuse(Settling, "run %s set out to act on %s %s ago; for %s an alert may still tell of the time before", a.Run, s.Target, s.ago(a), l.Settle)
 	}
 	return nil
 }

@@ -128,6 +128,15 @@ type counted struct {
 	lines int
 }
 
+// CloseWrite tells the client that nothing more comes. net/http does so before it closes a connection of which it has not read all, or the
+// client's kernel might drop the answer.
+func (c *counted) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
 // Read counts what it reads of a header.
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)

@@ -25,6 +25,8 @@ var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 // intakeFunc is an Intake for tests.
 type intakeFunc func(context.Context, remediation.Inbound) (remediation.Accepted, error)
 
+func (intakeFunc) Expects(remediation.Inbound) error { return nil }
+
 func (f intakeFunc) Accept(ctx context.Context, in remediation.Inbound) (remediation.Accepted, error) {
 	return f(ctx, in)
 }
@@ -72,12 +74,14 @@ type stand struct {
 	reg    *prometheus.Registry
 	cfg    Config
 	limits rules.Intake // may be changed before the first request
+
+	patience time.Duration // how long a raw request may take
 }
 
 func newStand(intake intakeFunc) *stand {
 	reg := prometheus.NewRegistry()
 	b := &book{}
-	s := &stand{book: b, reg: reg, limits: rules.DefaultIntake(), cfg: Config{
+	s := &stand{book: b, reg: reg, limits: rules.DefaultIntake(), patience: 300 * time.Millisecond, cfg: Config{
 		Intake: intake, Reader: b, Control: b, Hand: b, Clicks: b, Consent: b, Auditor: b, Gatherer: reg, Registerer: reg,
 		Ready:   func() error { return nil },
 		Reload:  func(context.Context) error { return nil },

@@ -24,11 +24,7 @@ type Intake interface {
 	// Accept authenticates and keeps a delivery; it has it durably when it returns without an error. A body that is merely not
 	// understood is kept, and no error.
 	Accept(ctx context.Context, in remediation.Inbound) (remediation.Accepted, error)
-}
-
-// Early is implemented by an Intake that can tell by what comes before a body that it will not be taken, so that it is not read.
-type Early interface {
-	// Expects judges a delivery without its body. Its errors are those of Accept.
+	// Expects judges a delivery by what comes before its body, with the errors of Accept: after one the body is not read.
 	Expects(in remediation.Inbound) error
 }
 

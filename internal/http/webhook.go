@@ -24,11 +24,12 @@ type kept struct {
 func (e *edge) webhook(w nethttp.ResponseWriter, r *nethttp.Request) {
 	received := e.cfg.Now()
 	in := remediation.Inbound{Source: chi.URLParam(r, "source"), Request: proof(r), ReceivedAt: received}
-	if early, ok := e.cfg.Intake.(Early); ok {
-		if err := early.Expects(in); err != nil {
-			e.refuseDelivery(w, r, err)
-			return
+	if err := e.expects(in); err != nil {
+		if r.ContentLength != 0 { // net/http would wait for the body before it answers
+			w.Header().Set("Connection", "close")
 		}
+		e.refuseDelivery(w, r, err)
+		return
 	}
 	loan := e.loan(r)
 	defer loan.repay()
@@ -50,6 +51,17 @@ func (e *edge) webhook(w nethttp.ResponseWriter, r *nethttp.Request) {
 		return
 	}
 	answer(w, accepted, keptAs(got))
+}
+
+// expects judges a delivery without its body while there is a place for that: secrets are read, and signatures judged. Where there is none it
+// is judged with its body.
+func (e *edge) expects(in remediation.Inbound) error {
+	all := e.places.ofSize(e.cfg.Limits().InFlight)
+	if !all.TryAcquire(1) {
+		return nil
+	}
+	defer all.Release(1)
+	return e.cfg.Intake.Expects(in)
 }
 
 // proof is what the sender of a request may be known by, without its body.
@@ -122,7 +134,7 @@ func (e *edge) refuseDelivery(w nethttp.ResponseWriter, r *nethttp.Request, err 
 		refuse(w, notFound, "no such source is configured")
 	case errors.Is(err, remediation.ErrTooMany):
 		log.WarnContext(r.Context(), "a webhook came faster than its source may send")
-		busy(w, "the source sends too many deliveries a second; send it again")
+		busy(w, "the source sends more, or more large deliveries, than its rate allows; send it again")
 	default:
 		log.ErrorContext(r.Context(), "a webhook could not be kept")
 		busy(w, "the delivery cannot be kept now; send it again")

@@ -53,6 +53,7 @@ func TestRateOfLargeDeliveries(t *testing.T) {
 	for range 2 {
 		must(t, send("am", large))
 	}
+	must(t, send("am", rules.LargeBody))
 	if err := send("am", large); !errors.Is(err, remediation.ErrTooMany) {
 		t.Errorf("the third large one at once: %v", err)
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -182,57 +181,6 @@ func (b *builder) split(value *yaml.Node, key string) (found, rest *yaml.Node) {
 	return found, &copied
 }
 
-func (b *builder) connection(key, value *yaml.Node) {
-	where, name, rest := b.kind(key, value)
-	kind, ok := connect.Lookup(name)
-	if !ok {
-		b.kinds[key.Value] = ""
-		b.unknownKind(where, "connection", name, connect.Kinds())
-		return
-	}
-	b.kinds[key.Value] = name
-	config := kind.New()
-	if b.fill(rest, config) {
-		b.blame(key, rest, config.Check())
-	}
-	b.set.Connections[key.Value] = config
-}
-
-func (b *builder) source(key, value *yaml.Node) {
-	where, name, rest := b.kind(key, value)
-	kind, ok := sources.Lookup(name)
-	if !ok {
-		b.unknownKind(where, "source", name, sources.Kinds())
-		return
-	}
-	limits, rest := b.split(rest, "limits")
-	b.sourceLimits(key.Value, limits)
-	source := kind.New(key.Value)
-	if c, ok := source.(sources.Check); b.fill(rest, source) && ok {
-		b.blame(key, rest, c.Check())
-	}
-	b.set.Sources[key.Value], b.set.SourceKinds[key.Value] = source, name
-	if name != pagerDuty {
-		b.callsPeople(key, source)
-		return
-	}
-	connection := pagerDuty
-	if written := find(rest, "connection"); written != nil {
-		where, connection = written, written.Value
-	}
-	b.needsConnection(where, connection, pagerDuty, "a PagerDuty source looks the alerts of an incident up")
-}
-
-// callsPeople wants a way to call people where a source is watched: that its feed is silent is told on PagerDuty.
-func (b *builder) callsPeople(key *yaml.Node, source sources.Source) {
-	watched, watches := source.(sources.Watched)
-	polled, polls := source.(sources.Poll)
-	asks := watches && watched.Watch() != nil || polls && polled.Polling().Every > 0
-	if asks && !slices.Contains(slices.Collect(maps.Values(b.kinds)), pagerDuty) {
-		b.needsConnection(key, pagerDuty, pagerDuty, "a silent feed is told on PagerDuty")
-	}
-}
-
 // fill decodes an entry into its kind's parameters. It gives false when something is wrong with them.
 func (b *builder) fill(n *yaml.Node, parameters any) bool {
 	before := b.count
@@ -296,102 +244,6 @@ func below(n *yaml.Node, path []string) *yaml.Node {
 
 func (b *builder) unknownKind(n *yaml.Node, what, name string, known []string) {
 	b.at(n, mistake{id: "unknown-kind", message: fmt.Sprintf("there is no kind of %s called %s", what, show(name)), hint: suggest(name, known)})
-}
-
-// The names under which the file declares the connections that kinds use.
-const (
-	googleCloud = "google_cloud"
-	pagerDuty   = "pagerduty"
-	slack       = "slack"
-	cloudRun    = "cloud_run" // a target's section
-)
-
-// needsConnection reports that something in use has no connection, or one of another kind: wherever the connection's name is written,
-// and once where it is meant without being written.
-func (b *builder) needsConnection(n *yaml.Node, name, kind, why string) {
-	is, declared := b.kinds[name]
-	key, written := name+" "+kind, n.Kind == yaml.ScalarNode && n.Value == name
-	switch {
-	case declared && (is == kind || is == ""), b.missed[key] && !written:
-		return
-	case declared:
-		b.at(n, mistake{id: "wrong-connection", message: fmt.Sprintf("connection %s is a %s connection, not %s; %s", show(name), is, kind, why),
-			hint: b.connectionsOf(kind)})
-	default:
-		b.at(n, mistake{id: "missing-connection", message: fmt.Sprintf("the file declares no connection %s; %s", show(name), why),
-			hint: fmt.Sprintf("declare %s under connections", show(name))})
-	}
-	b.missed[key] = true
-}
-
-// connectionsOf is the hint that lists the connections of a kind.
-func (b *builder) connectionsOf(kind string) string {
-	var names []string
-	for _, name := range slices.Sorted(maps.Keys(b.kinds)) {
-		if b.kinds[name] == kind {
-			names = append(names, name)
-		}
-	}
-	if len(names) == 0 {
-		return fmt.Sprintf("declare a connection of kind %s under connections", kind)
-	}
-	return allowedHint(names)
-}
-
-func (b *builder) target(key, value *yaml.Node) {
-	t := executors.Target{Name: key.Value, Systems: map[string]any{}}
-	if absent(value) {
-		value = &yaml.Node{Kind: yaml.MappingNode, Line: value.Line, Column: value.Column}
-	}
-	if b.isMapping(value) {
-		b.targetKeys(&t, value)
-	}
-	b.set.Targets[key.Value] = t
-}
-
-func (b *builder) targetKeys(t *executors.Target, value *yaml.Node) {
-	var text targetText
-	d := b.decoder()
-	before := len(b.list)
-	fields := fieldsOf(reflect.ValueOf(&text).Elem())
-	sections := map[string]*yaml.Node{}
-	for i := 0; i+1 < len(value.Content); i += 2 {
-		name, section := value.Content[i], value.Content[i+1]
-		kind, isSystem := executors.LookupTarget(name.Value)
-		switch {
-		case isSystem:
-			sections[name.Value], t.Systems[name.Value] = section, kind.New()
-			b.fill(section, t.Systems[name.Value])
-		case slices.ContainsFunc(fields, func(f field) bool { return f.key == name.Value }):
-			d.field(fields, name, section)
-		default:
-			b.at(name, mistake{id: "unknown-key", message: "there is no key " + show(name.Value) + " in a target", hint: suggest(name.Value, targetWords(fields))})
-		}
-	}
-	b.checkURL(d, &text.Health)
-	b.checkURL(d, &text.Control)
-	t.Health, t.Control, t.Migrations = text.Health, text.Control, string(text.Migrations)
-	if text.Protected {
-		b.set.Protected = append(b.set.Protected, t.Name)
-	}
-	if len(b.list) == before {
-		b.checkSections(*t, sections)
-	}
-}
-
-func targetWords(fields []field) []string {
-	words := executors.Targets()
-	for _, f := range fields {
-		words = append(words, f.key)
-	}
-	return words
-}
-
-// checkSections lets the sections of a target judge themselves.
-func (b *builder) checkSections(t executors.Target, sections map[string]*yaml.Node) {
-	for system, n := range sections {
-		b.validate(t.Systems[system], t, n, "")
-	}
 }
 
 // validate lets parameters judge themselves and reports what they say.

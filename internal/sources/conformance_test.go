@@ -137,10 +137,11 @@ func authenticatesEarly(t *testing.T, kind Kind, fix fixture) {
 	if err := s.AuthenticateEarly(one); err != nil {
 		t.Errorf("a sender was refused: %v", err)
 	}
-	for name, r := range map[string]Request{"no proof": {}, "another secret": fix.sign(testOtherKey, nil)} {
-		if err := s.AuthenticateEarly(r); errors.Is(err, ErrUnauthenticated) == overBody {
-			t.Errorf("%s: got %v; proved over the body: %v", name, err, overBody)
-		}
+	if err := s.AuthenticateEarly(fix.sign(testOtherKey, nil)); errors.Is(err, ErrUnauthenticated) == overBody {
+		t.Errorf("another secret: got %v; proved over the body: %v", err, overBody)
+	}
+	if err := s.AuthenticateEarly(Request{}); !overBody && !errors.Is(err, ErrUnauthenticated) {
+		t.Errorf("no proof: %v", err)
 	}
 }
 

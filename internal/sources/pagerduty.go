@@ -83,14 +83,9 @@ const maxSignatures = 16
 // Authenticate checks X-PagerDuty-Signature (https://developer.pagerduty.com/docs/verifying-webhook-signatures): any of its v1
 // signatures, made with any of the secrets, is enough. No time is signed: a replay is found by DedupKey.
 func (p *PagerDuty) Authenticate(r Request) error {
-	if p.ClientCertificate != nil {
-		if err := p.ClientCertificate.judge(r); err != nil {
-			return err
-		}
-	}
-	given, err := signatures(r.Header.Values("X-PagerDuty-Signature"))
+	given, err := p.presented(r)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnauthenticated, err)
+		return err
 	}
 	err = anySecret(p.SigningSecret, minKeyBytes, func(secret connect.Value) bool {
 		return anySignature(given, signature(secret, r.Body))
@@ -99,6 +94,26 @@ func (p *PagerDuty) Authenticate(r Request) error {
 		return fmt.Errorf("judging the signature: %w", err)
 	}
 	return nil
+}
+
+// AuthenticateEarly implements Early: what the signatures are worth takes the body.
+func (p *PagerDuty) AuthenticateEarly(r Request) error {
+	_, err := p.presented(r)
+	return err
+}
+
+// presented are the signatures of a request that has the certificate which is asked for, if one is.
+func (p *PagerDuty) presented(r Request) ([]string, error) {
+	if p.ClientCertificate != nil {
+		if err := p.ClientCertificate.judge(r); err != nil {
+			return nil, err
+		}
+	}
+	given, err := signatures(r.Header.Values("X-PagerDuty-Signature"))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnauthenticated, err)
+	}
+	return given, nil
 }
 
 // signatures lists the v1 signatures of the header; other versions are skipped.

@@ -241,6 +241,10 @@ func TestPagerDutyCertificateIsAskedForBesides(t *testing.T) {
 		if err := p.Authenticate(r); !errors.Is(err, ErrUnauthenticated) {
 			t.Errorf("%s: %v", name, err)
 		}
+		r.Body = nil
+		if err := p.AuthenticateEarly(r); !errors.Is(err, ErrUnauthenticated) {
+			t.Errorf("%s, before the body: %v", name, err)
+		}
 	}
 	p.ClientCertificate = &ClientCertificate{}
 	wantError(t, p.Check(), "names are missing")

@@ -64,7 +64,7 @@ type Source interface {
 	Parse(body []byte, received time.Time) (Delivery, error)
 }
 
-// Early is implemented by sources whose senders may be known by what comes before the body, so that a stranger's body is never read.
+// Early is implemented by sources whose senders may be known by what comes before the body, so that a stranger's body is not read.
 type Early interface {
 	// AuthenticateEarly judges a request without its body, with the errors of Authenticate; nil where the proof may be over the body.
 	AuthenticateEarly(r Request) error

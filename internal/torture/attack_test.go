@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -27,8 +28,9 @@ import (
 // attack is the first line that the attacker is told.
 type attack struct {
 	Server  string        `json:"server"`  // host and port
-	Sockets int           `json:"sockets"` // slow ones, half of them with slow headers, half with slow bodies
+	Sockets int           `json:"sockets"` // slow ones: slow headers, slow bodies, and slow bodies of strangers
 	Token   string        `json:"token"`   // so that some of it is parsed
+	Idle    bool          `json:"idle"`    // take only the processors that nobody else wants
 	Lasts   time.Duration `json:"lasts"`
 }
 
@@ -38,6 +40,18 @@ type harm struct {
 	Sent   map[string]int64 `json:"sent"`
 	Codes  map[string]int64 `json:"codes"`
 	Closed time.Duration    `json:"closed"`
+}
+
+// and is the harm of two attacks.
+func (h harm) and(other harm) harm {
+	sum := func(a, b map[string]int64) map[string]int64 {
+		all := maps.Clone(b)
+		for name, n := range a {
+			all[name] += n
+		}
+		return all
+	}
+	return harm{Slow: h.Slow + other.Slow, Sent: sum(h.Sent, other.Sent), Codes: sum(h.Codes, other.Codes), Closed: max(h.Closed, other.Closed)}
 }
 
 type attacker struct {
@@ -57,7 +71,7 @@ func attackAlways(in io.Reader, out io.Writer) error {
 		return err
 	}
 	// Attackers have machines of their own: what they take of this one is not the server's to bear.
-	if err := stepBack(); err != nil {
+	if err := stepBack(a.Idle); err != nil {
 		return err
 	}
 	var stop context.CancelFunc
@@ -89,16 +103,21 @@ func attackAlways(in io.Reader, out io.Writer) error {
 	return json.NewEncoder(out).Encode(a.harm)
 }
 
-// stepBack lets every thread of this process run only where nobody else wants the processor; those that are begun later inherit it. (On Linux
-// how it is scheduled is a thread's.)
-func stepBack() error {
+// stepBack gives every thread of this process the least priority, or only what nobody else wants of the processors; those that are begun later
+// inherit it. (On Linux how it is scheduled is a thread's.) Where everybody is busy, as in the tests of all packages, what nobody wants would be
+// nothing.
+func stepBack(idle bool) error {
 	threads, err := os.ReadDir("/proc/self/task")
 	if err != nil {
 		return err
 	}
 	for _, thread := range threads {
 		id, err := strconv.Atoi(thread.Name())
-		if err == nil {
+		switch {
+		case err != nil:
+		case !idle:
+			err = unix.Setpriority(unix.PRIO_PROCESS, id, 19)
+		default:
 			err = unix.SchedSetAttr(id, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}, 0)
 		}
 		if err != nil {
@@ -121,8 +140,11 @@ const creepOver = 5 * time.Second
 // creep opens slow sockets one after the other, and waits for the server to close the last.
 func (a *attacker) creep(i int) {
 	head := "POST /v1/webhooks/alertmanager HTTP/1.1\r\nHost: x\r\n"
-	if i%2 == 0 { // a stranger's body would not be waited for
+	switch i % 4 {
+	case 0, 2:
 		head += "Authorization: Bearer " + a.Token + "\r\nContent-Length: 1000000\r\n\r\n" + strings.Repeat("[", 4<<10)
+	case 1: // of a stranger, who is answered at once and comes again after a while
+		head += "Authorization: Bearer forged\r\nContent-Length: 1000\r\n\r\n["
 	}
 	first := sync.OnceFunc(a.there.Done)
 	pause(a.ctx, creepOver*time.Duration(i)/time.Duration(a.Sockets))
@@ -143,6 +165,7 @@ func (a *attacker) creep(i int) {
 		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Minute))
 		_, _ = io.Copy(io.Discard, conn)
 		_ = conn.Close()
+		pause(a.ctx, time.Second)
 	}
 }
 

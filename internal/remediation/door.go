@@ -44,10 +44,10 @@ type rated struct {
 
 // allows takes a delivery of an authenticated source from its rates; one source does not use up another's.
 func (e *Engine) allows(in rules.Intake, source string, body int, now time.Time) bool {
-	if body > rules.LargeBody && !e.within(rated{source, true}, in.LargeRateOf(source), now) {
+	if !e.within(rated{source, false}, in.RateOf(source), now) {
 		return false
 	}
-	return e.within(rated{source, false}, in.RateOf(source), now)
+	return body <= rules.LargeBody || e.within(rated{source, true}, in.LargeRateOf(source), now)
 }
 
 // within takes one from a rate.
