@@ -104,7 +104,7 @@ func tooMuch(fires []byte) []hostile {
 	unknown := bytes.ReplaceAll(fires, []byte(backend), []byte("no-such-service"))
 	return []hostile{
 		{"too large", wire{"alertmanager", bearer(), large}, 413, ""},
-		{"too large, unsigned", wire{"pagerduty", nil, large}, 413, ""},
+		{"too large, unsigned", wire{"pagerduty", nil, large}, 401, ""},
 		{"a service that is not declared", wire{"alertmanager", bearer(), unknown}, 202, remediation.EventMatched},
 		{"text with selectors and templates", wire{"alertmanager", bearer(), bytes.ReplaceAll(fires, []byte(backend), []byte(`{{ .Target.Health }};$(id)`))},
 			202, remediation.EventMatched},
