@@ -106,7 +106,7 @@ func (c *crowd) turnAway(conn net.Conn) {
 		const said = `{"error":"too many connections; come again"}` + "\n"
 		_ = conn.SetDeadline(time.Now().Add(time.Second))
 		_, _ = io.WriteString(conn, "HTTP/1.1 503 Service Unavailable\r\nRetry-After: "+retryAfter+"\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n"+said)
-		if half, ok := conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		if closeWrite(conn) == nil {
 			_, _ = io.Copy(io.Discard, io.LimitReader(conn, 64<<10))
 		}
 	}()
@@ -130,11 +130,15 @@ type counted struct {
 
 // CloseWrite tells the client that nothing more comes. net/http does so before it closes a connection of which it has not read all, or the
 // client's kernel might drop the answer.
-func (c *counted) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
+func (c *counted) CloseWrite() error { return closeWrite(c.Conn) }
+
+// closeWrite ends one half of a connection; errors.ErrUnsupported where it has no halves.
+func closeWrite(conn net.Conn) error {
+	half, ok := conn.(interface{ CloseWrite() error })
+	if !ok {
+		return errors.ErrUnsupported
 	}
-	return nil
+	return half.CloseWrite()
 }
 
 // Read counts what it reads of a header.

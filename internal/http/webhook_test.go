@@ -292,16 +292,10 @@ func TestBodiesThatDoNotComeWhole(t *testing.T) {
 	}
 }
 
-// wary is an Intake that turns all away before their bodies.
+// wary is an Intake with an opinion of what comes before a body.
 type wary struct {
 	intakeFunc
 	err error
-}
-
-func standOf(w wary) *stand {
-	s := newStand(nil)
-	s.cfg.Intake, s.patience = w, time.Minute // longer than the test waits for an answer
-	return s
 }
 
 func (w wary) Expects(in remediation.Inbound) error {
@@ -309,6 +303,12 @@ func (w wary) Expects(in remediation.Inbound) error {
 		return errTest
 	}
 	return w.err
+}
+
+func standOf(w wary) *stand {
+	s := newStand(nil)
+	s.cfg.Intake, s.patience = w, time.Minute // longer than the test waits for an answer
+	return s
 }
 
 // Who is refused by what comes before the body is answered while the body is still to come, however small.

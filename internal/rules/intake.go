@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -85,11 +86,11 @@ type Timeouts struct {
 	Idle       time.Duration `yaml:"idle_timeout"`
 }
 
-// sourceLimits are those that a source may have of its own; what is nil is as for all.
+// sourceLimits are those that a source may have of its own; what is zero is as for all.
 type sourceLimits struct {
-	MaxBody *Bytes `yaml:"max_body"`
-	Rate    *Rate  `yaml:"rate"`
-	Large   *Rate  `yaml:"large_rate"`
+	MaxBody Bytes `yaml:"max_body"`
+	Rate    Rate  `yaml:"rate"`
+	Large   Rate  `yaml:"large_rate"`
 }
 
 // LargeBody is the size, in bytes, above which a delivery is a large one: it takes a processor and the disk for as long as a hundred others.
@@ -113,28 +114,13 @@ func (i Intake) Bounds() sources.Bounds {
 }
 
 // BodyOf is how large a body of the source may be.
-func (i Intake) BodyOf(source string) Bytes {
-	if own := i.sources[source].MaxBody; own != nil {
-		return *own
-	}
-	return i.MaxBody
-}
+func (i Intake) BodyOf(source string) Bytes { return cmp.Or(i.sources[source].MaxBody, i.MaxBody) }
 
 // RateOf is how many deliveries of the source are taken.
-func (i Intake) RateOf(source string) Rate {
-	if own := i.sources[source].Rate; own != nil {
-		return *own
-	}
-	return i.Rate
-}
+func (i Intake) RateOf(source string) Rate { return cmp.Or(i.sources[source].Rate, i.Rate) }
 
 // LargeRateOf is how many large deliveries of the source are taken.
-func (i Intake) LargeRateOf(source string) Rate {
-	if own := i.sources[source].Large; own != nil {
-		return *own
-	}
-	return i.Large
-}
+func (i Intake) LargeRateOf(source string) Rate { return cmp.Or(i.sources[source].Large, i.Large) }
 
 // intakeRange is what one key of intake may say.
 type intakeRange struct {
@@ -190,15 +176,9 @@ func (b *builder) sourceLimits(name string, n *yaml.Node) {
 	var own sourceLimits
 	d := newDecoder(b.report, 1)
 	d.into(n, &own)
-	if own.MaxBody != nil {
-		b.checkBody(d, own.MaxBody)
-	}
-	if own.Rate != nil {
-		b.checkRate(d, own.Rate)
-	}
-	if own.Large != nil {
-		b.checkRate(d, own.Large)
-	}
+	b.checkBody(d, &own.MaxBody)
+	b.checkRate(d, &own.Rate)
+	b.checkRate(d, &own.Large)
 	if b.set.Intake.sources == nil {
 		b.set.Intake.sources = map[string]sourceLimits{}
 	}
