@@ -18,6 +18,7 @@ const maxBatch = 256
 // waiting is one acceptance and where its end is told. The channel holds one answer, so that a waiter who left harms nobody.
 type waiting struct {
 	acceptance remediation.Acceptance
+	packed     bool // the event's body
 	answer     chan answer
 }
 
@@ -31,22 +32,29 @@ var errClosed = fmt.Errorf("%w: the store is closed", remediation.ErrUnavailable
 // Accept stores all of it or nothing, in one transaction with whatever else waits at this moment, and returns once that is on the
 // disk. Every error wraps remediation.ErrUnavailable; after one that came from ctx it may be stored all the same.
 func (s *Store) Accept(ctx context.Context, a remediation.Acceptance) (remediation.Accepted, error) {
-	if !inParts(a) {
-		return s.accept(ctx, a)
+	if a.Looked || a.Again != "" { // its body is stored
+		return s.accept(ctx, a, false)
 	}
-	if err := s.storeParts(ctx, a.Event.ID, a.Event.Body); err != nil {
+	body, err := s.newStoredBody(a.Event.Body)
+	if err != nil {
+		return remediation.Accepted{}, fmt.Errorf("%w: %w", remediation.ErrUnavailable, err)
+	}
+	a.Event.Body = body.row
+	if body.parts == nil {
+		return s.accept(ctx, a, body.packed)
+	}
+	if err := s.storeParts(ctx, a.Event.ID, body.parts); err != nil {
 		return remediation.Accepted{}, err
 	}
-	a.Event.Body = nil
-	got, err := s.accept(ctx, a)
+	got, err := s.accept(ctx, a, false)
 	if got.Duplicate {
 		s.forgetParts(ctx, a.Event.ID)
 	}
 	return got, err
 }
 
-func (s *Store) accept(ctx context.Context, a remediation.Acceptance) (remediation.Accepted, error) {
-	w := &waiting{acceptance: a, answer: make(chan answer, 1)}
+func (s *Store) accept(ctx context.Context, a remediation.Acceptance, packed bool) (remediation.Accepted, error) {
+	w := &waiting{acceptance: a, packed: packed, answer: make(chan answer, 1)}
 	select {
 	case s.intake <- w:
 	case <-s.closing:

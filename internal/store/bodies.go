@@ -6,34 +6,58 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
+	"sync"
 
 	"github.com/mixillo/remediator/internal/remediation"
 )
 
-// partSize is up to which size, in bytes, a body stands in its event's row. A larger one is stored packed and in parts of this size, each in
-// a transaction of its own before the event's, which makes them durable with it, so that small deliveries never wait for more than one part of a
-// large one.
-const partSize = 64 << 10
+const (
+	// packFrom is from which size, in bytes, a body is packed: below it there is nothing to win, each takes a page of its own at most.
+	packFrom = 4 << 10
+	// partSize is up to which size, in bytes, a body stands in its event's row. A larger one is stored in parts of this size, each in a transaction
+	// of its own before the event's, which makes them durable with it, so that small deliveries never wait for more than one part of a large one.
+	partSize = 64 << 10
+)
 
-// inParts reports whether the body of what is to be stored takes parts.
-func inParts(a remediation.Acceptance) bool {
-	return len(a.Event.Body) > partSize && !a.Looked && a.Again == ""
+// storedBody is a body as it is stored: in the row of its event, or in parts.
+type storedBody struct {
+	row    []byte
+	packed bool   // the row's
+	parts  []byte // packed always
 }
 
-// storeParts stores the body of an event that is not stored yet. Errors wrap remediation.ErrUnavailable; what is left of a body then, or by
+// newStoredBody packs a body where that makes it smaller.
+func (s *Store) newStoredBody(body []byte) (storedBody, error) {
+	if len(body) < packFrom {
+		return storedBody{row: body}, nil
+	}
+	packed, err := s.packers.pack(body)
+	switch {
+	case err != nil:
+		return storedBody{}, fmt.Errorf("packing a body: %w", err)
+	case min(len(body), len(packed)) > partSize:
+		return storedBody{parts: packed}, nil
+	case len(packed) >= len(body):
+		return storedBody{row: body}, nil
+	default:
+		return storedBody{row: packed, packed: true}, nil
+	}
+}
+
+// storeParts stores a packed body of an event that is not stored yet. Errors wrap remediation.ErrUnavailable; what is left of a body then, or by
 // a crash, goes with retention.
-func (s *Store) storeParts(ctx context.Context, event string, body []byte) error {
-	packed, err := pack(body)
-	for seq := 0; err == nil && len(packed) > 0; seq++ {
-		part := packed[:min(len(packed), partSize)]
-		packed = packed[len(part):]
-		err = s.write(ctx, writeBody, func(ctx context.Context, t *transaction) error {
+func (s *Store) storeParts(ctx context.Context, event string, packed []byte) error {
+	seq := 0
+	for part := range slices.Chunk(packed, partSize) {
+		err := s.write(ctx, writeBody, func(ctx context.Context, t *transaction) error {
 			_, err := t.Exec(ctx, `INSERT INTO bodies (event, seq, part) VALUES ($1, $2, $3)`, event, seq, part)
 			return err
 		})
-	}
-	if err != nil {
-		return fmt.Errorf("%w: storing a part of a body: %w", remediation.ErrUnavailable, err)
+		if err != nil {
+			return fmt.Errorf("%w: storing a part of a body: %w", remediation.ErrUnavailable, err)
+		}
+		seq++
 	}
 	return nil
 }
@@ -46,34 +70,44 @@ func (s *Store) forgetParts(ctx context.Context, event string) {
 	})
 }
 
-// wholeBody puts the parts of a body together; nil if there are none.
-func (s *Store) wholeBody(ctx context.Context, event string) ([]byte, error) {
+// bodyOf is the body of an event whose row was read; nil if there is none any more.
+func (s *Store) bodyOf(ctx context.Context, e remediation.Event, packed bool) ([]byte, error) {
+	if len(e.Body) > 0 {
+		if packed {
+			return unpack(e.Body)
+		}
+		return e.Body, nil
+	}
 	scan := func(r row) (part []byte, err error) { err = r.Scan(&part); return part, err }
-	parts, err := list(ctx, s.db.reader(), scan, `SELECT part FROM bodies WHERE event = $1 ORDER BY seq`, event)
-	if err != nil {
-		return nil, fmt.Errorf("reading the body of event %s: %w", event, err)
+	parts, err := list(ctx, s.db.reader(), scan, `SELECT part FROM bodies WHERE event = $1 ORDER BY seq`, e.ID)
+	if err != nil || len(parts) == 0 {
+		return nil, err
 	}
-	if len(parts) == 0 {
-		return nil, nil
-	}
-	body, err := unpack(bytes.Join(parts, nil))
-	if err != nil {
-		return nil, fmt.Errorf("unpacking the body of event %s: %w", event, err)
-	}
-	return body, nil
+	return unpack(bytes.Join(parts, nil))
 }
 
-func pack(body []byte) ([]byte, error) {
+// packers are writers that have packed: a new one takes more memory than most bodies.
+type packers struct{ idle sync.Pool }
+
+func (p *packers) pack(body []byte) ([]byte, error) {
 	var packed bytes.Buffer
-	z, err := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
-	if err != nil {
-		return nil, err
+	z, ok := p.idle.Get().(*gzip.Writer)
+	if ok {
+		z.Reset(&packed)
+	} else {
+		var err error
+		if z, err = gzip.NewWriterLevel(&packed, gzip.BestSpeed); err != nil {
+			return nil, err
+		}
 	}
 	if _, err := z.Write(body); err != nil {
 		return nil, err
 	}
-	err = z.Close()
-	return packed.Bytes(), err
+	if err := z.Close(); err != nil {
+		return nil, err
+	}
+	p.idle.Put(z)
+	return packed.Bytes(), nil
 }
 
 func unpack(packed []byte) ([]byte, error) {

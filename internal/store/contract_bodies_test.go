@@ -23,7 +23,7 @@ func noise(n int) []byte {
 
 // A body of any size is read as it came, also after a restart, and goes when its time is over; of one that waits for its look-up, not before that.
 func largeBodies(w *world) {
-	bodies := [][]byte{nil, noise(64 << 10), noise(64<<10 + 1), bytes.Repeat([]byte(`{"a":1},`), 128<<10), noise(1 << 20), noise(3<<20 + 7)}
+	bodies := [][]byte{nil, []byte("{}"), bytes.Repeat([]byte("{} "), 20_000), noise(64 << 10), noise(64<<10 + 1), bytes.Repeat([]byte(`{"a":1},`), 128<<10), noise(1 << 20), noise(3<<20 + 7)}
 	ids := make([]string, len(bodies))
 	for i, body := range bodies {
 		e := newEvent()
@@ -99,4 +99,34 @@ func TestWriterIsSyncedAfterLargeBodies(t *testing.T) {
 		t.Errorf("a body that cannot be stored: %v", err)
 	}
 	check("refused")
+}
+
+// A body that packing makes smaller takes less of the file.
+func TestBodiesArePacked(t *testing.T) {
+	t.Parallel()
+	s := open(t, store.Config{})
+	stored := func(body []byte) (size int) {
+		t.Helper()
+		e := newEvent()
+		e.Body = body
+		_, err := s.Accept(t.Context(), remediation.Acceptance{Event: e})
+		must(t, err)
+		must(t, s.Writer().QueryRow(`SELECT length(body) FROM events WHERE id = $1`, e.ID).Scan(&size))
+		return size
+	}
+	text := bytes.Repeat([]byte(`{"status":"firing"},`), 500)
+	for _, c := range []struct {
+		name string
+		body []byte
+		max  int
+	}{
+		{"small", text[:1000], 1000},
+		{"a page", text, len(text) / 20},
+		{"large", bytes.Repeat(text, 100), len(text)},
+		{"not to be packed", noise(10_000), 10_000},
+	} {
+		if got := stored(c.body); got > c.max {
+			t.Errorf("%s: %d bytes of %d, want at most %d", c.name, got, len(c.body), c.max)
+		}
+	}
 }

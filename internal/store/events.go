@@ -11,11 +11,11 @@ import (
 	"github.com/mixillo/remediator/internal/remediation"
 )
 
-const insertEventSQL = `INSERT INTO events (id, source, dedup_key, type, received_at, occurred_at, state, note, rules_hash, attempts, wake_at, delivery, body)
-	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING`
+const insertEventSQL = `INSERT INTO events (id, source, dedup_key, type, received_at, occurred_at, state, note, rules_hash, attempts, wake_at, delivery, body, packed)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING`
 
 // insertion is the statement that stores an event, unless the sender's id of it is known.
-func insertion(e remediation.Event) (statement, error) {
+func insertion(e remediation.Event, packed bool) (statement, error) {
 	delivery := ""
 	if e.State == remediation.EventPending {
 		var err error
@@ -24,7 +24,7 @@ func insertion(e remediation.Event) (statement, error) {
 		}
 	}
 	return statement{insertEventSQL, []any{e.ID, e.Source, e.DedupKey, e.Type, micros(e.ReceivedAt), micros(e.OccurredAt),
-		string(e.State), e.Note, e.RulesHash, e.Attempts, micros(e.WakeAt), delivery, e.Body}}, nil
+		string(e.State), e.Note, e.RulesHash, e.Attempts, micros(e.WakeAt), delivery, e.Body, flag(packed)}}, nil
 }
 
 // insertEvents stores the deliveries that are new to the store and tells of each whether it was.
@@ -37,7 +37,7 @@ func insertEvents(ctx context.Context, t *transaction, batch []*waiting) (fresh 
 		if w.acceptance.Looked || w.acceptance.Again != "" {
 			continue
 		}
-		one, err := insertion(w.acceptance.Event)
+		one, err := insertion(w.acceptance.Event, w.packed)
 		if err != nil {
 			return nil, err
 		}
@@ -85,19 +85,18 @@ func (s *Store) Event(ctx context.Context, id string) (remediation.Event, error)
 	var (
 		e                         remediation.Event
 		received, occurred, wakes int64
+		packed                    int64
 		delivery                  string
 	)
 	err := s.db.reader().QueryRow(ctx, []any{&e.ID, &e.Source, &e.DedupKey, &e.Type, &received, &occurred, &e.State, &e.Note, &e.RulesHash,
-		&e.Attempts, &wakes, &delivery, &e.Body},
-		`SELECT id, source, dedup_key, type, received_at, occurred_at, state, note, rules_hash, attempts, wake_at, delivery, body
+		&e.Attempts, &wakes, &delivery, &e.Body, &packed},
+		`SELECT id, source, dedup_key, type, received_at, occurred_at, state, note, rules_hash, attempts, wake_at, delivery, body, packed
 		FROM events WHERE id = $1`, id)
 	if err != nil {
 		return e, fmt.Errorf("reading event %s: %w", id, absent(err))
 	}
-	if len(e.Body) == 0 {
-		if e.Body, err = s.wholeBody(ctx, id); err != nil {
-			return e, err
-		}
+	if e.Body, err = s.bodyOf(ctx, e, packed != 0); err != nil {
+		return e, fmt.Errorf("reading the body of event %s: %w", id, err)
 	}
 	e.ReceivedAt, e.OccurredAt, e.WakeAt = fromMicros(received), fromMicros(occurred), fromMicros(wakes)
 	if delivery == "" {

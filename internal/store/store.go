@@ -51,6 +51,7 @@ type Store struct {
 	retainAt  time.Time                        // the next round of retention; the sweep's alone
 	fleet     atomic.Pointer[remediation.Link] // the head of the fleet's chain as the sweep last saw it
 
+	packers  packers
 	intake   chan *waiting
 	closing  chan struct{}
 	accepted sync.WaitGroup // the intake's goroutine
