@@ -23,9 +23,9 @@ func (e *Engine) Accept(ctx context.Context, in Inbound) (Accepted, error) {
 		return Accepted{}, err
 	}
 	now := e.Now()
-	if !e.allows(set.Intake, in.Source, len(in.Request.Body), now) { // only after the proof: a stranger must not use up what is the sender's
+	if err := e.rated(set.Intake, in.Source, len(in.Request.Body), now); err != nil { // only after the proof: a stranger must not use up what is the sender's
 		e.Metrics.turnedAway(in.Source, eventTooMany)
-		return Accepted{}, fmt.Errorf("%w of source %q", ErrTooMany, in.Source)
+		return Accepted{}, err
 	}
 	event := Event{ID: e.NewID(), Source: in.Source, ReceivedAt: now, RulesHash: set.Hash, Body: in.Request.Body}
 	d, err := parse(set.Intake.Bounds(), source, in.Request.Body, now)

@@ -36,22 +36,26 @@ func (e *Engine) source(set *rules.Set, name string) (sources.Source, error) {
 	return source, nil
 }
 
-// rated is what a rate is kept of.
-type rated struct {
+// rateKey is what a rate is kept of.
+type rateKey struct {
 	source string
 	large  bool // of its large deliveries alone
 }
 
-// allows takes a delivery of an authenticated source from its rates; one source does not use up another's.
-func (e *Engine) allows(in rules.Intake, source string, body int, now time.Time) bool {
-	if !e.within(rated{source, false}, in.RateOf(source), now) {
-		return false
+// rated takes a delivery of an authenticated source from its rates, or gives an ErrTooMany that says which one is used up; one source does not
+// use up another's.
+func (e *Engine) rated(in rules.Intake, source string, body int, now time.Time) error {
+	if !e.within(rateKey{source, false}, in.RateOf(source), now) {
+		return fmt.Errorf("%w of source %q: more than its rate", ErrTooMany, source)
 	}
-	return body <= rules.LargeBody || e.within(rated{source, true}, in.LargeRateOf(source), now)
+	if body > rules.LargeBody && !e.within(rateKey{source, true}, in.LargeRateOf(source), now) {
+		return fmt.Errorf("%w of source %q: more than its large_rate", ErrTooMany, source)
+	}
+	return nil
 }
 
 // within takes one from a rate.
-func (e *Engine) within(of rated, own rules.Rate, now time.Time) bool {
+func (e *Engine) within(of rateKey, own rules.Rate, now time.Time) bool {
 	kept, ok := e.rates.Load(of)
 	if !ok {
 		kept, _ = e.rates.LoadOrStore(of, rate.NewLimiter(rate.Limit(own.PerSecond), own.Burst))

@@ -42,7 +42,7 @@ type Config struct {
 type Engine struct {
 	Config
 	selves  sync.Map     // source name -> the id by which it tells of our own acts
-	rates   sync.Map     // rated -> its *rate.Limiter
+	rates   sync.Map     // rateKey -> its *rate.Limiter
 	learned atomic.Int64 // when that was last asked for all of them, in microseconds
 	heard   sync.Map     // source name -> time.Time: when it was last recorded that something came
 	turns   sync.Map     // source name -> time.Time: before it no poll is due

@@ -54,7 +54,7 @@ func TestRateOfLargeDeliveries(t *testing.T) {
 		must(t, send("am", large))
 	}
 	must(t, send("am", rules.LargeBody))
-	if err := send("am", large); !errors.Is(err, remediation.ErrTooMany) {
+	if err := send("am", large); !errors.Is(err, remediation.ErrTooMany) || !strings.HasSuffix(err.Error(), "large_rate") {
 		t.Errorf("the third large one at once: %v", err)
 	}
 	must(t, send("am", rules.LargeBody))

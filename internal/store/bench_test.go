@@ -1,8 +1,10 @@
 package store_test
 
 import (
+	"fmt"
 	"testing"
 
+	"github.com/mixillo/remediator/internal/alert"
 	"github.com/mixillo/remediator/internal/remediation"
 	"github.com/mixillo/remediator/internal/store"
 	"github.com/mixillo/remediator/internal/store/postgrestest"
@@ -66,4 +68,33 @@ func benchmarkOneClient(b *testing.B, s *store.Store, newOne func() remediation.
 		}
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "deliveries/s")
+}
+
+// What one more firing of an alert costs, and its end, after the alert has come often: one that flaps has thousands of runs behind it.
+func BenchmarkRecurringAlert(b *testing.B) {
+	for _, past := range []int{0, 20_000} {
+		b.Run(fmt.Sprintf("past=%d", past), func(b *testing.B) {
+			s := open(b, store.Config{})
+			_, err := s.Writer().Exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
+				INSERT INTO runs (id, origin, target, source, episode, incident_key, incident_id, fingerprint, starts_at, ended_at, state, outcome, reason,
+					acted, version, epoch, lease_owner, lease_until, due_at, created_at, data, self_resolving)
+				SELECT printf('0%035d', i), 'alert', 'api', 'alertmanager', 'e' || i, 'key', '', 'f', i, i, 'done', 'fixed', '', 0, 1, 1, '', 0, 0, i, hex(zeroblob(700)), 1
+				FROM n WHERE $1 > 0`, past)
+			must(b, err)
+			for i := 0; b.Loop(); i++ {
+				a := firing(fmt.Sprint("now", i))
+				a.IncidentKey, a.SelfResolving = "key", true
+				got, err := s.Accept(b.Context(), remediation.Acceptance{Event: newEvent(), Proposals: []remediation.Proposal{proposal(a, "api")}})
+				must(b, err)
+				_, err = s.Accept(b.Context(), remediation.Acceptance{Event: newEvent(), Resolved: []remediation.Resolution{
+					{Source: a.Source, Episode: a.Episode, IncidentKey: "key", Fingerprint: alert.Fingerprint(a.Labels), At: noon},
+				}})
+				must(b, err)
+				if len(got.Runs) > 0 {
+					_, err = s.Writer().Exec(`UPDATE runs SET state = 'done', outcome = 'fixed', due_at = 0 WHERE id = $1`, got.Runs[0].Run)
+					must(b, err)
+				}
+			}
+		})
+	}
 }

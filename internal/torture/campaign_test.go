@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,16 +75,8 @@ func newCampaign(t *testing.T, p plan) *campaign {
 		succeed(t, c.world.revise(t.Context(), name, good()...))
 	}
 	c.rules(names)
-	c.fates = &fates{odds: p.odds, mean: p.mean, lease: orDefault(p.lease, store.DefaultLease), dir: c.dir, dice: c.dice(3), marks: map[string]int{}}
+	c.fates = &fates{odds: p.odds, mean: p.mean, lease: cmp.Or(p.lease, store.DefaultLease), dir: c.dir, dice: c.dice(3), marks: map[string]int{}}
 	return c
-}
-
-func orDefault[T comparable](v, otherwise T) T {
-	var zero T
-	if v == zero {
-		return otherwise
-	}
-	return v
 }
 
 func (c *campaign) dice(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(*seed, stream)) }
@@ -113,7 +106,7 @@ func (c *campaign) rules(services []string) {
 	succeed(c.t, err)
 	succeed(c.t, errors.Join(text.Execute(f, map[string]any{
 		"Dir": c.dir, "Google": c.world.places.Google, "PagerDuty": c.world.places.Pagerduty, "Slack": c.world.places.Slack,
-		"Backend": c.world.backend, "Services": services, "StormTargets": orDefault(c.storm, 1000),
+		"Backend": c.world.backend, "Services": services, "StormTargets": cmp.Or(c.storm, 1000),
 	}), f.Close()))
 }
 

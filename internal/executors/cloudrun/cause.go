@@ -1,6 +1,7 @@
 package cloudrun
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -83,7 +84,7 @@ func dead(env executors.Env) (string, error) {
 		return "", guard.Refuse(guard.UnknownFacts, "whether the service is dead cannot be told: %s", strings.Join(unsure, "; "))
 	}
 	return "", guard.Refuse(guard.NoCause, "no health check of the service failed %d times just now (%s)", failedTries,
-		orDefault(strings.Join(lame, "; "), "the rule asks none"))
+		cmp.Or(strings.Join(lame, "; "), "the rule asks none"))
 }
 
 // sameHost keeps another system's health check from speaking for this service. Where the target declares no address, the rule's word counts.

@@ -1,6 +1,7 @@
 package cloudrun
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -211,7 +212,7 @@ func describeTargets(targets []target) string {
 		if out != "" {
 			out += ", "
 		}
-		out += fmt.Sprintf("%d %% to %s", t.Percent, orDefault(t.Revision, "the latest revision"))
+		out += fmt.Sprintf("%d %% to %s", t.Percent, cmp.Or(t.Revision, "the latest revision"))
 	}
 	return out
 }

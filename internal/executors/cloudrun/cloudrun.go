@@ -7,6 +7,7 @@
 package cloudrun
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,7 +70,7 @@ func (s *Service) Resource(set connect.Set) (project, region, service string, er
 	if err != nil {
 		return "", "", "", err
 	}
-	return firstOf(s.Project, google.Project), firstOf(s.Region, google.Region), s.Service, nil
+	return cmp.Or(s.Project, google.Project), cmp.Or(s.Region, google.Region), s.Service, nil
 }
 
 // Identity implements executors.Identified: cloud_run/PROJECT/REGION/SERVICE.
@@ -116,23 +117,6 @@ func needsSection(t executors.Target) error {
 		return errors.New("the target needs a section cloud_run that names the service")
 	}
 	return nil
-}
-
-func firstOf(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
-}
-
-func orDefault[T comparable](v, fallback T) T {
-	var zero T
-	if v == zero {
-		return fallback
-	}
-	return v
 }
 
 // short is the last part of a resource name: revisions are named in full in some fields and shortly in others.

@@ -1,6 +1,7 @@
 package cloudrun
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -185,9 +186,9 @@ func (e edit) unmarked(r reading) (executors.Progress, string) {
 }
 
 func whoChanged(s *runpb.Service) string {
-	who := orDefault(s.GetLastModifier(), "somebody")
+	who := cmp.Or(s.GetLastModifier(), "somebody")
 	return fmt.Sprintf("%s changed the service (%s serves, newest revision %s)", who, describeShares(s),
-		orDefault(short(s.GetLatestCreatedRevision()), "unknown"))
+		cmp.Or(short(s.GetLatestCreatedRevision()), "unknown"))
 }
 
 // landed: what was written is still what the service wishes.

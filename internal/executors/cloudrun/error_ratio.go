@@ -1,6 +1,7 @@
 package cloudrun
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,11 +97,11 @@ func (p *errorRatioProbe) Ask(ctx context.Context, env executors.Env) (executors
 		return unknownRatios(fact, "the traffic is split: "+describeShares(s), "new", "old", "since"), nil
 	}
 	fact.New = serving
-	rec := record{Service: s, Least: int64(orDefault(p.MinRequests, defaultRequest))}
+	rec := record{Service: s, Least: int64(cmp.Or(p.MinRequests, defaultRequest))}
 	if rec.Revisions, err = api.list(ctx); err != nil {
 		return executors.Answer{}, err
 	}
-	span := orDefault(p.Lookback, defaultSpan)
+	span := cmp.Or(p.Lookback, defaultSpan)
 	if rec.History, err = api.counts(ctx, env.Now.Add(-span), env.Now, period(env, span, coarse)); err != nil {
 		return executors.Answer{}, err
 	}

@@ -1,6 +1,7 @@
 package cloudrun
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,7 +89,7 @@ func (p *instancesProbe) Ask(ctx context.Context, env executors.Env) (executors.
 		return executors.Answer{}, err
 	}
 	answer.Unknown = append(answer.Unknown, fact.bound(s, limits)...)
-	seen, err := api.instances(ctx, env, orDefault(p.Window, env.Scale(defaultInstances)))
+	seen, err := api.instances(ctx, env, cmp.Or(p.Window, env.Scale(defaultInstances)))
 	if err != nil {
 		return executors.Answer{}, err
 	}

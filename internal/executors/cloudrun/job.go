@@ -1,6 +1,7 @@
 package cloudrun
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -174,7 +175,7 @@ func (p jobPlan) search(c executors.Change, job *runpb.Job, all []*runpb.Executi
 func names(all []*runpb.Execution) string {
 	var out []string
 	for _, e := range all {
-		out = append(out, fmt.Sprintf("%s (by %s at %s)", short(e.GetName()), orDefault(e.GetCreator(), "somebody"), clock(e.GetCreateTime().AsTime())))
+		out = append(out, fmt.Sprintf("%s (by %s at %s)", short(e.GetName()), cmp.Or(e.GetCreator(), "somebody"), clock(e.GetCreateTime().AsTime())))
 	}
 	slices.Sort(out)
 	return strings.Join(out, ", ")

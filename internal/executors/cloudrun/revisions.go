@@ -1,6 +1,7 @@
 package cloudrun
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,8 +95,8 @@ func (p *revisionsProbe) Ask(ctx context.Context, env executors.Env) (executors.
 	if err != nil {
 		return executors.Answer{}, err
 	}
-	span := orDefault(p.Lookback, defaultSpan)
-	rec := record{Service: s, Revisions: revisions, Least: int64(orDefault(p.MinRequests, defaultRequest))}
+	span := cmp.Or(p.Lookback, defaultSpan)
+	rec := record{Service: s, Revisions: revisions, Least: int64(cmp.Or(p.MinRequests, defaultRequest))}
 	fact := rec.fact(env.Now, span)
 	if why, unknown := doubts(s, fact.forget); why != "" {
 		return executors.Answer{Fact: &fact, Unknown: unknown, Summary: "who serves " + api.service + " cannot be told: " + why}, nil

@@ -1,6 +1,7 @@
 package cloudrun
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,11 +75,11 @@ func (a *rollback) Plan(ctx context.Context, env executors.Env) (executors.Chang
 	if err != nil {
 		return executors.Change{}, err
 	}
-	rec, err := api.record(ctx, env, s, orDefault(a.Lookback, defaultSpan))
+	rec, err := api.record(ctx, env, s, cmp.Or(a.Lookback, defaultSpan))
 	if err != nil {
 		return executors.Change{}, err
 	}
-	rec.Least = int64(orDefault(a.MinRequests, defaultRequest))
+	rec.Least = int64(cmp.Or(a.MinRequests, defaultRequest))
 	if err := handed(env, s, rec.Revisions...); err != nil {
 		return executors.Change{}, err
 	}
@@ -95,7 +96,7 @@ func (a *rollback) decide(ctx context.Context, env executors.Env, api *client, r
 	if err != nil {
 		return "", nil, err
 	}
-	if err := recent(env, serving, since, orDefault(a.Within, defaultWithin)); err != nil {
+	if err := recent(env, serving, since, cmp.Or(a.Within, defaultWithin)); err != nil {
 		return "", nil, err
 	}
 	good, err := a.destination(rec, serving)
@@ -191,10 +192,10 @@ func mayGoBack(marks map[string]string, rec record, serving, good string) error 
 // markOf says which mark a revision carries, "" if none.
 func markOf(marks map[string]string, rev *runpb.Revision) string {
 	if v, labelled := rev.GetLabels()[noWayBack]; labelled {
-		return fmt.Sprintf("carries the label %s (%s)", noWayBack, orDefault(v, "no value"))
+		return fmt.Sprintf("carries the label %s (%s)", noWayBack, cmp.Or(v, "no value"))
 	}
 	if why, marked := marks[short(rev.GetName())]; marked {
-		return fmt.Sprintf("is marked %s (%s)", noWayBack, orDefault(why, "no reason given"))
+		return fmt.Sprintf("is marked %s (%s)", noWayBack, cmp.Or(why, "no reason given"))
 	}
 	return ""
 }

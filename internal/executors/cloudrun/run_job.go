@@ -1,6 +1,7 @@
 package cloudrun
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -164,7 +165,7 @@ func listed(job *runpb.Job, past []*runpb.Execution) error {
 func (a *runJob) change(env executors.Env, job *runpb.Job, past []*runpb.Execution) (executors.Change, error) {
 	container := job.GetTemplate().GetTemplate().GetContainers()[0]
 	plan := jobPlan{
-		Job: job.GetName(), Container: container.GetName(), Args: a.Args, Env: a.Env, Timeout: orDefault(a.Timeout, defaultJobTime), Newest: newestOf(past),
+		Job: job.GetName(), Container: container.GetName(), Args: a.Args, Env: a.Env, Timeout: cmp.Or(a.Timeout, defaultJobTime), Newest: newestOf(past),
 	}
 	data, err := json.Marshal(plan)
 	if err != nil {

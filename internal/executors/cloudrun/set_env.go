@@ -1,6 +1,7 @@
 package cloudrun
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,7 +80,7 @@ func (v EnvValue) check(name string) error {
 func (v EnvValue) shown() string {
 	switch {
 	case v.Secret != "":
-		return "secret " + short(v.Secret) + ":" + orDefault(v.Version, "latest")
+		return "secret " + short(v.Secret) + ":" + cmp.Or(v.Version, "latest")
 	case len(v.Value) > shownLimit:
 		return fmt.Sprintf("set (%d characters, digest %s)", len(v.Value), digest([]byte(v.Value))[:8])
 	default:
@@ -92,7 +93,7 @@ func setEnvVar(c *runpb.Container, name string, v EnvValue) {
 	e := &runpb.EnvVar{Name: name, Values: &runpb.EnvVar_Value{Value: v.Value}}
 	if v.Secret != "" {
 		e.Values = &runpb.EnvVar_ValueSource{ValueSource: &runpb.EnvVarSource{
-			SecretKeyRef: &runpb.SecretKeySelector{Secret: v.Secret, Version: orDefault(v.Version, "latest")},
+			SecretKeyRef: &runpb.SecretKeySelector{Secret: v.Secret, Version: cmp.Or(v.Version, "latest")},
 		}}
 	}
 	for i, old := range c.Env {
@@ -144,7 +145,7 @@ func (a *setEnv) Plan(ctx context.Context, env executors.Env) (executors.Change,
 // reads reports that a variable follows a secret's latest version, which a new revision reads again.
 func (a *setEnv) reads() bool {
 	for _, v := range a.Env {
-		if v.Secret != "" && orDefault(v.Version, "latest") == "latest" {
+		if v.Secret != "" && cmp.Or(v.Version, "latest") == "latest" {
 			return true
 		}
 	}

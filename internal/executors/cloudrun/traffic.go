@@ -181,7 +181,7 @@ func describeAllocation(targets []target) string {
 	var parts []string
 	for _, t := range targets {
 		if t.Percent > 0 {
-			parts = append(parts, orDefault(t.Revision, "latest"))
+			parts = append(parts, cmp.Or(t.Revision, "latest"))
 		}
 	}
 	slices.Sort(parts)

@@ -1,6 +1,7 @@
 package mongodb
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -96,7 +97,7 @@ func (o operation) shape() string {
 
 // Ask implements executors.Probe.
 func (p *currentOp) Ask(ctx context.Context, env executors.Env) (executors.Answer, error) {
-	longer := orDefault(p.LongerThan, defaultLonger)
+	longer := cmp.Or(p.LongerThan, defaultLonger)
 	var docs []bson.Raw
 	err := ask(ctx, env, connect.MongoAsk{Doing: "listing what runs"}, func(ctx context.Context, s *connect.MongoSession) (err error) {
 		docs, err = s.All(ctx, "admin", p.command(longer), mostOperations)

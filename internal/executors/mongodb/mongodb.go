@@ -88,14 +88,6 @@ func bounded(text string, most int) string {
 	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
-func orDefault[T comparable](v, fallback T) T {
-	var zero T
-	if v == zero {
-		return fallback
-	}
-	return v
-}
-
 // times counts in words for people.
 func times(n int64, one string) string {
 	if n == 1 {

@@ -1,6 +1,7 @@
 package mongodb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -135,7 +136,7 @@ func (p *serverStatus) Ask(ctx context.Context, env executors.Env) (executors.An
 		if err := s.Run(ctx, "admin", command, &first); err != nil {
 			return err
 		}
-		if err := wait(ctx, max(env.Scale(orDefault(p.Sample, defaultSample)), leastSample)); err != nil {
+		if err := wait(ctx, max(env.Scale(cmp.Or(p.Sample, defaultSample)), leastSample)); err != nil {
 			return err
 		}
 		return s.Run(ctx, "admin", command, &second)
@@ -247,7 +248,7 @@ func (s statusReply) role(r *reading) (role, primary string) {
 	case s.Repl == nil:
 		return "standalone", ""
 	case s.Repl.Writable || s.Repl.IsMaster:
-		return "primary", clean(orDefault(s.Repl.Primary, s.Repl.Me))
+		return "primary", clean(cmp.Or(s.Repl.Primary, s.Repl.Me))
 	case s.Repl.Secondary:
 		return "secondary", clean(s.Repl.Primary)
 	case s.Repl.Arbiter:
@@ -258,7 +259,7 @@ func (s statusReply) role(r *reading) (role, primary string) {
 
 func (f StatusFact) summary(unknown []string) string {
 	r := reading{unknown: unknown}
-	text := fmt.Sprintf("%s (%s, version %s)", f.Host, orDefault(f.Role, "role unknown"), f.Version)
+	text := fmt.Sprintf("%s (%s, version %s)", f.Host, cmp.Or(f.Role, "role unknown"), f.Version)
 	if r.lacks("connection_ratio") {
 		text += ": connections unknown"
 	} else {

@@ -1,6 +1,7 @@
 package mongodb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,7 +89,7 @@ func (p *slowQueries) Validate(t executors.Target) error {
 }
 
 // LookBack is how far the answer reaches into the past: rules wait so long after an act.
-func (p *slowQueries) LookBack() time.Duration { return orDefault(p.Window, defaultWindow) }
+func (p *slowQueries) LookBack() time.Duration { return cmp.Or(p.Window, defaultWindow) }
 
 // profilerReply is the answer to {profile: -1} (https://www.mongodb.com/docs/manual/reference/command/profile/).
 type profilerReply struct {
@@ -176,7 +177,7 @@ func (p *slowQueries) command(database string, from time.Time) bson.D {
 		{Key: "find", Value: "system.profile"},
 		{Key: "filter", Value: bson.D{
 			{Key: "ts", Value: bson.D{{Key: "$gte", Value: from}}},
-			{Key: "millis", Value: bson.D{{Key: "$gte", Value: orDefault(p.SlowerThan, defaultSlower).Milliseconds()}}},
+			{Key: "millis", Value: bson.D{{Key: "$gte", Value: cmp.Or(p.SlowerThan, defaultSlower).Milliseconds()}}},
 			{Key: "ns", Value: bson.D{{Key: "$ne", Value: database + ".system.profile"}}},
 			{Key: "appName", Value: bson.D{{Key: "$ne", Value: connect.MongoAppName}}},
 		}},
@@ -189,7 +190,7 @@ func (p *slowQueries) command(database string, from time.Time) bson.D {
 // answer says what can be known with the profiler as it is set.
 func (p *slowQueries) answer(env executors.Env, database string, profiler profilerReply, records []record) executors.Answer {
 	fact, reads := slow(records)
-	fact.Level, fact.SampleRate, fact.Threshold = *profiler.Was, profiler.rate(), orDefault(p.SlowerThan, defaultSlower)
+	fact.Level, fact.SampleRate, fact.Threshold = *profiler.Was, profiler.rate(), cmp.Or(p.SlowerThan, defaultSlower)
 	if own := time.Duration(profiler.SlowMS) * time.Millisecond; fact.Level == 1 {
 		fact.Threshold = max(fact.Threshold, own)
 	}

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -113,7 +114,7 @@ func (p *info) Ask(ctx context.Context, env executors.Env) (executors.Answer, er
 			return err
 		}
 		began := time.Now()
-		pause(ctx.Done(), orDefault(p.Sample, env.Scale(defaultSample)))
+		pause(ctx.Done(), cmp.Or(p.Sample, env.Scale(defaultSample)))
 		second, err = s.Info(ctx)
 		apart = time.Since(began)
 		return err
@@ -132,7 +133,7 @@ func (p *info) answer(address string, first, second map[string]string, apart tim
 		return executors.Answer{}, fmt.Errorf("asking %s: the answer is not a server's account of itself", address)
 	}
 	fact.Address, fact.Sampled = address, apart
-	r.rates(&fact, reading{lines: first}, int64(orDefault(p.MinLookups, defaultLookups)))
+	r.rates(&fact, reading{lines: first}, int64(cmp.Or(p.MinLookups, defaultLookups)))
 	slices.Sort(r.unknown)
 	return executors.Answer{Fact: &fact, Unknown: slices.Compact(r.unknown), Summary: fact.summary(r.unknown)}, nil
 }

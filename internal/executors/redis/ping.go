@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,8 +86,8 @@ func (p *ping) Validate(t executors.Target) error {
 
 // longest is how long the tries take when every one of them hangs.
 func (p *ping) longest() time.Duration {
-	tries := time.Duration(orDefault(p.Tries, defaultTries))
-	return tries*orDefault(p.Timeout, defaultTimeout) + (tries-1)*orDefault(p.Every, defaultPause)
+	tries := time.Duration(cmp.Or(p.Tries, defaultTries))
+	return tries*cmp.Or(p.Timeout, defaultTimeout) + (tries-1)*cmp.Or(p.Every, defaultPause)
 }
 
 // Ask implements executors.Probe. A wrong password, a name that does not resolve or an answer that is not Redis's is an error: nothing is
@@ -97,9 +98,9 @@ func (p *ping) Ask(ctx context.Context, env executors.Env) (executors.Answer, er
 		return executors.Answer{}, err
 	}
 	fact := PingFact{Address: server.Address()}
-	for tries := int64(orDefault(p.Tries, defaultTries)); fact.Tries < tries; {
+	for tries := int64(cmp.Or(p.Tries, defaultTries)); fact.Tries < tries; {
 		if fact.Tries > 0 {
-			pause(ctx.Done(), orDefault(p.Every, env.Scale(defaultPause)))
+			pause(ctx.Done(), cmp.Or(p.Every, env.Scale(defaultPause)))
 		}
 		fact.Tries++
 		latency, err := p.once(ctx, server)
@@ -121,7 +122,7 @@ func (p *ping) Ask(ctx context.Context, env executors.Env) (executors.Answer, er
 }
 
 func (p *ping) once(ctx context.Context, server *connect.Redis) (latency time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, orDefault(p.Timeout, defaultTimeout))
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(p.Timeout, defaultTimeout))
 	defer cancel()
 	err = server.Session(ctx, server.Database(), func(ctx context.Context, s *connect.Session) error {
 		began := time.Now()

@@ -2,6 +2,7 @@
 package redis
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -113,9 +114,9 @@ func (s *Server) open(set connect.Set) (*connect.Redis, error) {
 }
 
 // Connects implements executors.Connecting.
-func (s *Server) Connects() (name, kind string) { return orDefault(s.Connection, System), System }
+func (s *Server) Connects() (name, kind string) { return cmp.Or(s.Connection, System), System }
 
-func (s *Server) maxKeys() int64 { return int64(orDefault(s.MaxKeys, defaultMaxKeys)) }
+func (s *Server) maxKeys() int64 { return int64(cmp.Or(s.MaxKeys, defaultMaxKeys)) }
 
 // section finds the target's section.
 func section(t executors.Target) (*Server, error) {
@@ -134,14 +135,6 @@ func opened(env executors.Env) (*Server, *connect.Redis, error) {
 	}
 	server, err := s.open(env.Connections)
 	return s, server, err
-}
-
-func orDefault[T comparable](v, fallback T) T {
-	var zero T
-	if v == zero {
-		return fallback
-	}
-	return v
 }
 
 // mostShown bounds what is told of the name of a key, in bytes: names are data of strangers.

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -102,7 +103,7 @@ func (a *call) Validate(executors.Target) error {
 			return err
 		}
 	}
-	if err := connect.CheckHeader(orDefault(a.Sign.Header, signatureHeader)); err != nil {
+	if err := connect.CheckHeader(cmp.Or(a.Sign.Header, signatureHeader)); err != nil {
 		return err
 	}
 	if err := errors.Join(connect.CheckPath(a.Path), checkBody(a.Body)); err != nil {
@@ -147,7 +148,7 @@ func (a *call) validateInverse() error {
 	case a.Inverse.Method != "" && !mutates(a.Inverse.Method):
 		return errors.New("the method of undo must be POST, PUT, PATCH or DELETE")
 	}
-	return errors.Join(connect.CheckPath(orDefault(a.Inverse.Path, a.Path)), checkBody(a.Inverse.Body))
+	return errors.Join(connect.CheckPath(cmp.Or(a.Inverse.Path, a.Path)), checkBody(a.Inverse.Body))
 }
 
 // Plan implements executors.Action. It reads the value that tells whether the call took effect, where there is one.
@@ -184,7 +185,7 @@ func (a *call) prepare(env executors.Env) (plan, []string, error) {
 	}
 	p.Was, p.Becomes = noCall, p.Request.String()
 	if a.Inverse.given() {
-		back := request{Method: orDefault(a.Inverse.Method, a.Method), Path: orDefault(a.Inverse.Path, a.Path)}
+		back := request{Method: cmp.Or(a.Inverse.Method, a.Method), Path: cmp.Or(a.Inverse.Path, a.Path)}
 		if back, more, err = back.with(a.Inverse.Body, env); err != nil {
 			return plan{}, nil, err
 		}

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -76,7 +77,7 @@ func (c *chain) request(ctx context.Context, s step) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, orDefault(s.Method, http.MethodGet), u.String(), bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, cmp.Or(s.Method, http.MethodGet), u.String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, errors.New("the address cannot be asked")
 	}

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -143,10 +144,10 @@ func (p *check) Validate(t executors.Target) error {
 		return fmt.Errorf("there must be 1 to %d steps", mostSteps)
 	case p.Tries < 0 || p.Tries > mostTries:
 		return fmt.Errorf("tries must be between 1 and %d", mostTries)
-	case p.Timeout < 0 || p.Every < 0 || orDefault(p.Timeout, defaultTimeout) > mostTime:
+	case p.Timeout < 0 || p.Every < 0 || cmp.Or(p.Timeout, defaultTimeout) > mostTime:
 		return fmt.Errorf("timeout and every must not be negative, and timeout at most %s", mostTime)
 	}
-	if control := orDefault(p.Control, t.Control); control != "" {
+	if control := cmp.Or(p.Control, t.Control); control != "" {
 		if _, err := parse(control); err != nil {
 			return err
 		}
@@ -203,7 +204,7 @@ func (s step) validateNames(taken []string) error {
 		if err := connect.CheckHeader(header); err != nil {
 			return err
 		}
-		wanted = append(wanted, orDefault(name, " "))
+		wanted = append(wanted, cmp.Or(name, " "))
 	}
 	for _, name := range wanted {
 		if name != "" && !slices.Contains(taken, name) {
@@ -253,7 +254,7 @@ func (p *check) Ask(ctx context.Context, env executors.Env) (executors.Answer, e
 		return executors.Answer{}, fmt.Errorf("checking %s: %w", p.Connection, err)
 	}
 	answer := executors.Answer{Fact: &fact, Summary: fact.summary(p.Connection, len(p.Steps))}
-	switch blame := blames(ctx, env, fact.Sick, fact.OurFault, orDefault(p.Control, env.Target.Control)); blame {
+	switch blame := blames(ctx, env, fact.Sick, fact.OurFault, cmp.Or(p.Control, env.Target.Control)); blame {
 	case theirs:
 	case theirsByControl:
 		fact.ControlAnswered = true
@@ -268,10 +269,10 @@ func (p *check) Ask(ctx context.Context, env executors.Env) (executors.Answer, e
 func (p *check) try(ctx context.Context, env executors.Env, api *connect.API) (CheckFact, error) {
 	bounded, cancel := context.WithTimeout(ctx, mostTime)
 	defer cancel()
-	tries := int64(orDefault(p.Tries, defaultCheckTries))
+	tries := int64(cmp.Or(p.Tries, defaultCheckTries))
 	failed := int64(0)
 	for n := int64(1); ; n++ {
-		c := newChain(api, orDefault(p.Timeout, defaultTimeout))
+		c := newChain(api, cmp.Or(p.Timeout, defaultTimeout))
 		fact, sick, err := c.walk(bounded, p.Steps)
 		if err != nil || ctx.Err() != nil {
 			return CheckFact{}, errors.Join(err, ctx.Err())
@@ -284,7 +285,7 @@ func (p *check) try(ctx context.Context, env executors.Env, api *connect.API) (C
 			return fact, nil
 		}
 		fact.Sick = true
-		if n == tries || pause(bounded, orDefault(p.Every, env.Scale(defaultPause))) != nil {
+		if n == tries || pause(bounded, cmp.Or(p.Every, env.Scale(defaultPause))) != nil {
 			return fact, ctx.Err()
 		}
 	}

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -89,7 +90,7 @@ func backend(t *testing.T, instead map[string]http.HandlerFunc) string {
 
 func askChain(t *testing.T, p check, env executors.Env) (CheckFact, executors.Answer) {
 	t.Helper()
-	p.Connection, p.Every = "api", orDefault(p.Every, time.Millisecond)
+	p.Connection, p.Every = "api", cmp.Or(p.Every, time.Millisecond)
 	if err := p.Validate(env.Target); err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +194,7 @@ func TestChainWithoutItsSecret(t *testing.T) {
 
 func TestChainParameters(t *testing.T) {
 	t.Parallel()
-	one := func(s step) check { s.Name = orDefault(s.Name, "a"); return check{Connection: "api", Steps: []step{s}} }
+	one := func(s step) check { s.Name = cmp.Or(s.Name, "a"); return check{Connection: "api", Steps: []step{s}} }
 	get := step{Name: "a", Path: "/"}
 	for want, p := range map[string]check{
 		"connection must name":             {Steps: []step{get}},

@@ -3,6 +3,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -124,21 +125,13 @@ func (p *get) Validate(t executors.Target) error {
 
 // longest is how long the tries take when every one of them hangs.
 func (p *get) longest() time.Duration {
-	tries := time.Duration(orDefault(p.Tries, defaultTries))
-	return tries*orDefault(p.Timeout, defaultTimeout) + (tries-1)*orDefault(p.Every, defaultPause)
+	tries := time.Duration(cmp.Or(p.Tries, defaultTries))
+	return tries*cmp.Or(p.Timeout, defaultTimeout) + (tries-1)*cmp.Or(p.Every, defaultPause)
 }
 
-func (p *get) address(t executors.Target) string { return orDefault(p.URL, t.Health) }
+func (p *get) address(t executors.Target) string { return cmp.Or(p.URL, t.Health) }
 
-func (p *get) control(t executors.Target) string { return orDefault(p.Control, t.Control) }
-
-func orDefault[T comparable](v, fallback T) T {
-	var zero T
-	if v == zero {
-		return fallback
-	}
-	return v
-}
+func (p *get) control(t executors.Target) string { return cmp.Or(p.Control, t.Control) }
 
 func parse(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
@@ -165,7 +158,7 @@ func (p *get) Ask(ctx context.Context, env executors.Env) (executors.Answer, err
 	if err != nil {
 		return executors.Answer{}, fmt.Errorf("asking %s: %w", shown(u), err)
 	}
-	answer := executors.Answer{Fact: &fact, Summary: fact.summary(orDefault(p.Method, http.MethodGet) + " " + shown(u))}
+	answer := executors.Answer{Fact: &fact, Summary: fact.summary(cmp.Or(p.Method, http.MethodGet) + " " + shown(u))}
 	if fact.TLSExpiresIn == 0 {
 		answer.Unknown = append(answer.Unknown, "tls_expires_in")
 	}
@@ -225,8 +218,8 @@ func blames(ctx context.Context, env executors.Env, sick, our bool, control stri
 
 // try asks until one answer is not sick. An error means that the asking was called off, not that the address failed.
 func (p *get) try(ctx context.Context, env executors.Env, u *url.URL, authorize authorizer) (Fact, error) {
-	client := newClient(u, orDefault(p.Timeout, defaultTimeout))
-	tries := int64(orDefault(p.Tries, defaultTries))
+	client := newClient(u, cmp.Or(p.Timeout, defaultTimeout))
+	tries := int64(cmp.Or(p.Tries, defaultTries))
 	var last Fact
 	for n := int64(1); ; n++ {
 		failed := last.Failed
@@ -243,7 +236,7 @@ func (p *get) try(ctx context.Context, env executors.Env, u *url.URL, authorize 
 			last.Sick = true
 			return last, nil
 		}
-		if err := pause(ctx, orDefault(p.Every, env.Scale(defaultPause))); err != nil {
+		if err := pause(ctx, cmp.Or(p.Every, env.Scale(defaultPause))); err != nil {
 			return Fact{}, err
 		}
 	}
@@ -277,7 +270,7 @@ func newClient(u *url.URL, timeout time.Duration) *http.Client {
 
 // once makes a single try. Error is set if it failed.
 func (p *get) once(ctx context.Context, env executors.Env, client *http.Client, u *url.URL, authorize authorizer) Fact {
-	req, err := http.NewRequestWithContext(ctx, orDefault(p.Method, http.MethodGet), u.String(), nil)
+	req, err := http.NewRequestWithContext(ctx, cmp.Or(p.Method, http.MethodGet), u.String(), nil)
 	if err != nil {
 		return Fact{URL: shown(u), JSON: map[string]any{}, Error: "the address cannot be asked", OurFault: true}
 	}

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -277,7 +278,7 @@ func (p plan) seal(api *connect.API, q *connect.Request, operation string) error
 	}
 	mac := hmac.New(sha256.New, []byte(key.Reveal()))
 	_, _ = mac.Write(text)
-	q.Header.Set(orDefault(p.Sign.Header, signatureHeader), p.Sign.Prefix+hex.EncodeToString(mac.Sum(nil)))
+	q.Header.Set(cmp.Or(p.Sign.Header, signatureHeader), p.Sign.Prefix+hex.EncodeToString(mac.Sum(nil)))
 	return nil
 }
 
