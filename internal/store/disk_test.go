@@ -26,7 +26,7 @@ func fillsAndEmpties(t *testing.T, s *store.Store, filler string) {
 	var full error
 	for range 1000 {
 		e := newEvent()
-		e.Body = make([]byte, 20_000)
+		e.Body = noise(20_000)
 		if _, full = s.Accept(t.Context(), remediation.Acceptance{Event: e}); full != nil {
 			break
 		}

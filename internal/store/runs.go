@@ -51,10 +51,12 @@ func scanRelated(r row) (remediation.Related, error) {
 }
 
 // relatedSQL asks one index for each name: SQLite takes an OR of them for a reason to read all runs of the target. UNION ALL, because what
-// comes twice does no harm here and a distinct one costs four times as much.
+// comes twice does no harm here and a distinct one costs four times as much. Of a key, which an alert that flaps brings thousands of times, it
+// reads the newest: ids sort by age.
 const relatedSQL = selectRelated + ` WHERE id IN (
 		SELECT id FROM runs WHERE target = $1 AND episode = $2
-		UNION ALL SELECT id FROM runs WHERE target = $1 AND incident_key = $3
+		UNION ALL SELECT id FROM runs WHERE id IN (SELECT id FROM runs WHERE target = $1 AND incident_key = $3
+			AND origin <> 'follow_up' AND (origin = 'drill') = ($5 = 'drill') ORDER BY id DESC LIMIT 50)
 		UNION ALL SELECT id FROM runs WHERE target = $1 AND incident_id = $4)
 	AND origin <> 'follow_up' AND (origin = 'drill') = ($5 = 'drill') ORDER BY created_at DESC, id DESC LIMIT 50`
 
@@ -69,10 +71,15 @@ func relatedRuns(ctx context.Context, t tx, run remediation.Run) ([]remediation.
 	return all, nil
 }
 
+// endEpisodesSQL finds by the key what may be ended still, and not all that ever had it.
 const endEpisodesSQL = `UPDATE runs SET ended_at = $1, ended_by = $7
-	WHERE (ended_at = 0 OR state <> 'done' AND ended_at < $1 AND $7 = '' OR ended_by <> '' AND $7 = '') AND joined_at <= $1 AND (origin = 'drill') = ($8 = 1) AND (source = $2 AND episode = $3
-	OR incident_id = $4 AND ($6 = '' OR fingerprint = $6) AND starts_at <= $1
-	OR incident_key = $5 AND ($6 = '' OR fingerprint = $6) AND starts_at <= $1)`
+	WHERE id IN (SELECT id FROM runs WHERE source = $2 AND episode = $3
+		UNION ALL SELECT id FROM runs WHERE incident_id = $4
+		UNION ALL SELECT id FROM runs WHERE incident_key = $5 AND ended_at = 0
+		UNION ALL SELECT id FROM runs WHERE incident_key = $5 AND state <> 'done'
+		UNION ALL SELECT id FROM runs WHERE incident_key = $5 AND ended_by <> '')
+	AND (ended_at = 0 OR state <> 'done' AND ended_at < $1 AND $7 = '' OR ended_by <> '' AND $7 = '') AND joined_at <= $1 AND (origin = 'drill') = ($8 = 1)
+	AND (source = $2 AND episode = $3 OR ($6 = '' OR fingerprint = $6) AND starts_at <= $1)`
 
 // endEpisodes records that a firing ended, on the runs it made. By the key of an incident it ends only what began before: keys recur. An
 // end that is told late does not end what has joined a run since; a person's word does not take the place of the sender's, but gives way to it.
@@ -255,10 +262,15 @@ func readOwn(ctx context.Context, t tx, run string) (placed, error) {
 	return own, nil
 }
 
-const siblingsSQL = `SELECT count(*) FROM runs WHERE id <> $1 AND origin NOT IN ('follow_up', 'drill')
+// siblingsSQL finds by the key what fired with the run, and not all that ever had it.
+const siblingsSQL = `SELECT count(*) FROM runs WHERE id IN (SELECT id FROM runs WHERE incident_id = $3
+		UNION ALL SELECT id FROM runs WHERE incident_key = $4 AND ended_at = 0
+		UNION ALL SELECT id FROM runs WHERE incident_key = $4 AND ended_at > $6
+		UNION ALL SELECT id FROM runs WHERE incident_key = $4 AND ended_by <> '')
+	AND id <> $1 AND origin NOT IN ('follow_up', 'drill')
 	AND (state <> 'done' OR outcome NOT IN ('fixed', 'resolved_itself') OR self_resolving = 1 AND (ended_at = 0 AND outcome = 'fixed' OR ended_by <> ''))
 	AND NOT (target = $2 AND state = 'done' AND outcome = 'refused' AND created_at <= $7)
-	AND (incident_id = $3 OR incident_key = $4 AND (ended_at = 0 OR ended_by <> '' AND self_resolving = 1 OR (incident_id = '' OR $5 = '') AND ended_at > $6))`
+	AND (incident_id = $3 OR ended_at = 0 OR ended_by <> '' AND self_resolving = 1 OR (incident_id = '' OR $5 = '') AND ended_at > $6)`
 
 // countSiblings counts the other runs of the incident that are open, or done without being fixed or resolved by themselves, or fixed while
 // their sender, which would open the incident again, still says that they fire, whatever a person has said. The same incident is one id, or one key while both fired
