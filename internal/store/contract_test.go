@@ -50,6 +50,7 @@ func coreContract() map[string]func(*world) {
 		"attempts of an episode":        attemptsOfAnEpisode,
 		"one outage by two roads":       outageByTwoRoads,
 		"keys recur":                    keysRecur,
+		"keys recur often":              keysRecurOften,
 		"follow-up swallows nothing":    followUpSwallowsNothing,
 		"claim":                         claiming,
 		"fenced":                        fenced,
@@ -296,6 +297,36 @@ func keysRecur(w *world) {
 	sender.Episode, sender.StartsAt = "am-later", noon.Add(59*time.Minute)
 	if got := w.propose(sender, "api"); len(got.Runs) != 0 {
 		w.t.Errorf("the second road of the new outage: %+v", got)
+	}
+}
+
+// An alert that flaps has many runs of one key behind it: its next firing joins the newest one all the same, and an end by the key ends that one.
+func keysRecurOften(w *world) {
+	a := firing("")
+	a.IncidentKey = "key"
+	next := func() alert.Alert {
+		w.clock.advance(time.Minute)
+		a.Episode, a.StartsAt = newID(), w.clock.now()
+		return a
+	}
+	ends := func(r remediation.Resolution) {
+		r.At = w.clock.now()
+		_, err := w.Accept(w.t.Context(), remediation.Acceptance{Event: newEvent(), Resolved: []remediation.Resolution{r}})
+		must(w.t, err)
+	}
+	for range 60 {
+		run := w.born(next(), "api")
+		w.end(&run, remediation.Fixed, "")
+		ends(remediation.Resolution{Source: a.Source, Episode: a.Episode})
+	}
+	open := w.propose(next(), "api")
+	if again := w.propose(next(), "api"); len(open.Runs) != 1 || len(again.Runs) != 0 || again.Rulings[0].Run != open.Runs[0].Run {
+		w.t.Fatalf("a firing beside an open run %+v: %+v", open, again)
+	}
+	w.clock.advance(time.Minute)
+	ends(remediation.Resolution{Source: "pagerduty", Episode: "of another road", IncidentKey: "key"})
+	if c, err := w.claim(open.Runs[0]); err != nil || c.Episode.EndedAt.IsZero() {
+		w.t.Errorf("the end by the key did not end the open run: %+v, %v", c.Episode, err)
 	}
 }
 
