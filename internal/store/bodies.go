@@ -6,8 +6,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
-	"sync"
 
 	"github.com/mixillo/remediator/internal/remediation"
 )
@@ -86,28 +86,35 @@ func (s *Store) bodyOf(ctx context.Context, e remediation.Event, packed bool) ([
 	return unpack(bytes.Join(parts, nil))
 }
 
-// packers are writers that have packed: a new one takes more memory than most bodies.
-type packers struct{ idle sync.Pool }
+// packers are the writers that pack, one for each processor: each holds nearly a megabyte. Nil is one that nobody has needed yet.
+type packers chan *gzip.Writer
 
-func (p *packers) pack(body []byte) ([]byte, error) {
+func newPackers() packers {
+	p := make(packers, runtime.GOMAXPROCS(0))
+	for range cap(p) {
+		p <- nil
+	}
+	return p
+}
+
+// pack waits for a writer.
+func (p packers) pack(body []byte) ([]byte, error) {
+	z := <-p
+	defer func() { p <- z }()
 	var packed bytes.Buffer
-	z, ok := p.idle.Get().(*gzip.Writer)
-	if ok {
-		z.Reset(&packed)
-	} else {
+	if z == nil {
 		var err error
 		if z, err = gzip.NewWriterLevel(&packed, gzip.BestSpeed); err != nil {
 			return nil, err
 		}
+	} else {
+		z.Reset(&packed)
 	}
 	if _, err := z.Write(body); err != nil {
 		return nil, err
 	}
-	if err := z.Close(); err != nil {
-		return nil, err
-	}
-	p.idle.Put(z)
-	return packed.Bytes(), nil
+	err := z.Close()
+	return packed.Bytes(), err
 }
 
 func unpack(packed []byte) ([]byte, error) {

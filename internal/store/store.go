@@ -114,6 +114,7 @@ func newStore(c Config) *Store {
 	s := &Store{
 		owner: c.Owner, lease: c.Lease, roles: c.Roles, clock: processClock(c.Now), log: c.Log,
 		metrics: newMetrics(), retention: c.Retention,
+		packers: newPackers(),
 		intake:  make(chan *waiting, maxBatch),
 		closing: make(chan struct{}),
 		broken:  make(chan error, 1),
