@@ -101,7 +101,7 @@ fuzz: ## run every fuzz target FUZZTIME (300000x executions, or a time such as 3
 	  [[ "$$name" =~ $$pattern ]] || continue; \
 	  echo "fuzz: $$name in $$dir"; \
 	  [[ -x "$$test" ]] || $(GO) test -c -gcflags="$$module/...=-d=libfuzzer" -o "$$test" "$$dir" || exit 1; \
-	  (cd "$$dir" && "$$test" -test.run '^$$' -test.fuzz "^$$name\$$" -test.fuzztime $(FUZZTIME) -test.timeout 0 \
+	  (cd "$$dir" && "$$test" -test.run '^$$' -test.fuzz "^$$name\$$" -test.fuzztime $(FUZZTIME) -test.timeout 0 -test.fuzzminimizetime 100x \
 	    -test.fuzzcachedir "$$cache/$$module/$$dir" $(FUZZFLAGS) 2>&1) || exit 1; \
 	done | tee >(cat >&2) | awk \
 	  '/^fuzz: Fuzz/ { name[++n] = $$2; place[n] = $$4; next } \
