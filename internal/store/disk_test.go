@@ -24,9 +24,10 @@ func fillsAndEmpties(t *testing.T, s *store.Store, filler string) {
 	fill(t, filler)
 	var kept []string
 	var full error
+	body := noise(20_000)
 	for range 1000 {
 		e := newEvent()
-		e.Body = noise(20_000)
+		e.Body = body
 		if _, full = s.Accept(t.Context(), remediation.Acceptance{Event: e}); full != nil {
 			break
 		}
